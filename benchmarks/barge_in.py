@@ -1,0 +1,298 @@
+"""P3: how soon the agent falls silent for a caller, and what it does not fall silent for.
+
+`python -m benchmarks.barge_in [--interruptions 30] [--echoes 100] [--calls 1] [--short]`
+
+Real SIP calls through a real Asterisk to an engine and a local server of its own. Measured in the caller's recording:
+onset of the caller's words → the last sample of the agent. Then coughs and "uh-huh" (the agent should go on), "yes" and
+"no" at the end of its question (to be heard), and the agent's own voice coming back through a hands-free telephone,
+20 dB down and 60 to 300 ms late, while it speaks (neither pauses nor interruptions). Prints a table and one line of
+JSON; exit code 2 when the parts could not be brought up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turn_calls import FIRST_CALLER, GREETING_TIMEOUT_S, EngineEvents
+from benchmarks.turn_latency import TOKEN
+from tools.call import CallError, SipCall, SipCaller
+from tools.call.measure import NothingHeard, silence_delay_ms, voiced_segments
+from tools.call.wav import RATE_HZ, Pcm
+from tools.pbx_instance import Pbx, PbxUnavailable
+from tools.speech import SpeechError, speak
+from tools.stack import PROJECT, Stack, StackError
+
+CONTEXTS = Path(__file__).with_name("data") / "barge_in_contexts"
+AGENT = 700
+STORY, FACT, QUESTION = "Tell me about the garden.", "What color is the door?", "Is there parking?"
+WORDS = (
+    "Excuse me, what color is the door?",
+    "Stop, please, is there parking?",
+    "No wait, I have another question.",
+    "Hold on a second please.",
+    "Sorry, where can I park my car?",
+    "Can I ask you something else?",
+)
+NON_WORDS = ("uh-huh", "mm-hmm", "cough", "okay", "cough twice", "breath")
+ANSWERS = ("Yes.", "No.")
+ECHO_LOSS_DB = 20.0
+ECHO_DELAY_MS = (60.0, 300.0)
+TURNS_PER_CALL = 5
+SETTLE_S = 1.6
+"""After a sound over the agent: by then it has gone on or been interrupted for good."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one sound over the agent's speech."""
+
+    part: str
+    sound: str
+    committed: bool = False
+    paused: bool = False
+    heard: bool = False
+    """For yes and no: it reached the agent as words."""
+    words: str = ""
+    """What it was taken for."""
+    silent_ms: float | None = None
+    trouble: str = ""
+
+
+def non_word(name: str, rng: random.Random) -> Pcm | None:
+    """A cough or a breath as shaped noise; None for what is to be spoken."""
+    noise = np.random.default_rng(rng.randrange(1 << 30))
+
+    def burst(ms: float, level: float, smooth: int) -> Pcm:
+        n = round(ms * RATE_HZ / 1000)
+        sound = np.convolve(noise.normal(0, 1, n + smooth), np.ones(smooth) / smooth, "valid")[:n]
+        envelope = np.minimum(np.arange(n) / (0.015 * RATE_HZ), 1) * np.exp(-3 * np.arange(n) / n)
+        shaped = sound * envelope
+        samples: Pcm = np.clip(shaped / np.abs(shaped).max() * level, -32000, 32000).astype(np.int16)
+        return samples
+
+    if name == "breath":
+        return burst(500, 900, 2)
+    if name == "cough":
+        return burst(260, 9000, 6)
+    if name == "cough twice":
+        return np.concatenate((burst(220, 9000, 6), np.zeros(RATE_HZ // 5, np.int16), burst(240, 8000, 5)))
+    return None
+
+
+@dataclass(slots=True)
+class Bench:
+    """Places the calls of all parts."""
+
+    caller: SipCaller
+    uri: str
+    events: EngineEvents
+    sounds: Mapping[str, Pcm]
+    rng: random.Random
+    recordings: Path | None = None
+    _placed: int = field(default=0)
+
+    async def run(self, plan: list[tuple[str, str]], *, at_once: int) -> list[Outcome]:
+        """`plan`: (part, sound) of each turn."""
+        waiting = [plan[at : at + TURNS_PER_CALL] for at in range(0, len(plan), TURNS_PER_CALL)]
+        outcomes: list[Outcome] = []
+
+        async def work() -> None:
+            while waiting:
+                outcomes.extend(await self._call(waiting.pop(0)))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+        return outcomes
+
+    async def _call(self, turns: list[tuple[str, str]]) -> list[Outcome]:
+        number = str(FIRST_CALLER + self._placed)
+        self._placed += 1
+        begin = len(self.events.seen)
+        outcomes: list[Outcome] = []
+        try:
+            async with self.caller.dial(self.uri, user=number) as call:
+                started = await self.events.find(
+                    lambda e: e["type"] == "call_started" and e["caller_number"] == number,
+                    start=begin, timeout_s=GREETING_TIMEOUT_S,
+                )  # fmt: skip
+                await call.wait_for_agent(timeout_s=GREETING_TIMEOUT_S)
+                await call.wait_for_silence(700)
+                for part, sound in turns:
+                    outcomes.append(await self._turn(call, started["call_id"], part, sound))
+                if self.recordings is not None:
+                    self.recordings.mkdir(parents=True, exist_ok=True)
+                    call.save(self.recordings / f"{number}.wav")
+        except (CallError, TimeoutError) as error:
+            rest = turns[len(outcomes) :]
+            outcomes += [Outcome(part, sound, trouble=str(error) or "timed out") for part, sound in rest]
+        for outcome in outcomes:
+            print(f"  {outcome}", file=sys.stderr, flush=True)
+        return outcomes
+
+    async def _turn(self, call: SipCall, call_id: str, part: str, sound: str) -> Outcome:
+        first = len(self.events.seen)
+        asked = {"echo": FACT, "answer": QUESTION}.get(part, STORY)
+        await call.play(self.sounds[asked]).sent()
+        await call.wait_for_agent(min_voiced_ms=100, timeout_s=15.0)
+        outcome = Outcome(part, sound)
+        if part == "echo":
+            call.enter_room(loss_db=ECHO_LOSS_DB, delay_ms=self.rng.uniform(*ECHO_DELAY_MS))
+        elif part == "answer":
+            await call.wait_for_silence(self.rng.choice((60, 150, 400)))
+            await call.play(self.sounds[sound]).sent()
+            await call.wait_for_agent(timeout_s=10.0)
+        else:
+            await asyncio.sleep(self.rng.uniform(1.0, 4.0))
+            said = call.play(self.sounds[sound])
+            await said.sent()
+            await asyncio.sleep(SETTLE_S)
+            if part == "words":
+                self._measure(call, said.begin_s or 0.0, outcome)
+        await call.wait_for_silence(1200, timeout_s=40.0)
+        mine = [e for e in self.events.seen[first:] if e.get("call_id") == call_id]
+        states = Counter(e["state"] for e in mine if e["type"] == "state")
+        outcome.committed = states["barge_in"] > 0
+        outcome.paused = states["paused"] > 0
+        decided = [e for e in mine if e["type"] == "state" and e["state"] in ("barge_in", "resumed", "kept")]
+        outcome.words = "; ".join(f"{e['state']}: {e['detail']}" for e in decided)
+        wanted = sound.strip(".").lower()
+        outcome.heard = any(wanted in e["text"].lower() for e in mine if e["type"] == "caller_turn")
+        return outcome
+
+    def _measure(self, call: SipCall, begin_s: float, outcome: Outcome) -> None:
+        recording = call.recording
+        try:
+            after_s = begin_s - recording.begin_s - 0.05
+            outcome.silent_ms = silence_delay_ms(recording.caller, recording.agent, after_s=after_s, join_ms=400)
+        except NothingHeard as nothing:
+            outcome.trouble = str(nothing)
+
+
+def figures(outcomes: list[Outcome]) -> dict[str, Any]:
+    """The report without the machine."""
+    parts = {name: [o for o in outcomes if o.part == name] for name in ("words", "non_words", "answer", "echo")}
+    silent = sorted(o.silent_ms for o in parts["words"] if o.silent_ms is not None and o.committed)
+    return {
+        "interruptions": len(parts["words"]),
+        "missed": sum(not o.committed for o in parts["words"]),
+        "silent_p50_ms": _percentile(silent, 50),
+        "silent_p95_ms": _percentile(silent, 95),
+        "non_words": len(parts["non_words"]),
+        "non_words_resumed": sum(not o.committed for o in parts["non_words"] if not o.trouble),
+        "answers": len(parts["answer"]),
+        "answers_heard": sum(o.heard for o in parts["answer"]),
+        "echo_turns": len(parts["echo"]),
+        "echo_commits": sum(o.committed for o in parts["echo"]),
+        "echo_pauses": sum(o.paused and not o.committed for o in parts["echo"]),
+        "troubles": sum(bool(o.trouble) for o in outcomes),
+    }
+
+
+def _percentile(values: list[float], percent: float) -> float | None:
+    return round(float(np.percentile(values, percent)), 1) if values else None
+
+
+def table(report: dict[str, Any]) -> str:
+    """For people."""
+    silent = f"p50 {report['silent_p50_ms']} ms, p95 {report['silent_p95_ms']} ms"
+    rows = [
+        ("caller's onset → agent silent", silent, "p95 350 ms"),
+        ("interruptions missed", f"{report['missed']} of {report['interruptions']}", "-"),
+        ("coughs, uh-huh: agent went on", f"{report['non_words_resumed']} of {report['non_words']}", "9 of 10"),
+        ("yes and no heard", f"{report['answers_heard']} of {report['answers']}", "all"),
+        ("echo: interruptions by itself", f"{report['echo_commits']} of {report['echo_turns']}", "0"),
+        ("echo: pauses by itself", f"{report['echo_pauses']} of {report['echo_turns']}", "5 of 100"),
+        ("turns that broke", str(report["troubles"]), "0"),
+    ]  # fmt: skip
+    return "\n".join(f"{name:<32} {value:<32} target {target}" for name, value, target in rows)
+
+
+async def _sounds(url: str, rng: random.Random) -> dict[str, Pcm]:
+    spoken = [STORY, FACT, QUESTION, *WORDS, *ANSWERS, "uh-huh", "mm-hmm", "okay"]
+    sounds: dict[str, Pcm] = {}
+    for text in spoken:
+        pcm = await speak(url, text, token=TOKEN, cache=PROJECT / "var" / "speech")
+        voiced = voiced_segments(pcm)
+        sounds[text] = pcm[round(voiced[0].begin_s * RATE_HZ) : round(voiced[-1].end_s * RATE_HZ)] if voiced else pcm
+    for name in NON_WORDS:
+        made = non_word(name, rng)
+        if made is not None:
+            sounds[name] = made
+    return sounds
+
+
+async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> dict[str, Any]:
+    """Bring up the stack, place the calls."""
+    rng = random.Random(options.seed)
+    asterisk = {
+        "ASTERISK_HOST": pbx.host,
+        "ASTERISK_ARI_PORT": str(pbx.http_port),
+        "ASTERISK_ARI_USERNAME": pbx.ari_user,
+        "ASTERISK_ARI_PASSWORD": pbx.ari_password,
+        "ASTERISK_ARI_APP": pbx.app,
+        "LOCAL_WS_AUTH_TOKEN": TOKEN,
+    }
+    plan = [("words", WORDS[n % len(WORDS)]) for n in range(options.interruptions)]
+    plan += [("non_words", NON_WORDS[n % len(NON_WORDS)]) for n in range(options.non_words)]
+    plan += [("answer", ANSWERS[n % 2]) for n in range(options.answers)]
+    echoes = [("echo", "its own voice")] * options.echoes
+    async with Stack(home, asterisk, contexts=CONTEXTS) as stack:
+        sounds = await _sounds(stack.server_url.replace("http", "ws", 1), rng)
+        async with SipCaller() as caller, EngineEvents().watch(stack.engine_url) as events:
+            bench = Bench(caller, pbx.sip_uri(AGENT), events, sounds, rng, options.recordings)
+            outcomes = await bench.run(plan, at_once=options.calls)
+            outcomes += await bench.run(echoes, at_once=options.calls)
+    return {"benchmark": "barge_in", "calls_at_once": options.calls} | figures(outcomes)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.barge_in", description=__doc__.split("\n")[0])
+    parser.add_argument("--interruptions", type=int, default=30, help="with words (%(default)s)")
+    parser.add_argument("--non-words", type=int, default=30, help="coughs, breaths, uh-huh (%(default)s)")
+    parser.add_argument("--answers", type=int, default=20, help="yes and no to a question (%(default)s)")
+    parser.add_argument("--echoes", type=int, default=100, help="turns with the agent's echo (%(default)s)")
+    parser.add_argument("--calls", type=int, default=1, help="calls at once (%(default)s)")
+    parser.add_argument("--short", action="store_true", help="one of each: only whether it runs")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="keep each call as a stereo WAV")
+    options = parser.parse_args()
+    if options.short:
+        options.interruptions = options.echoes = 1
+        options.non_words = options.answers = 0
+    return options
+
+
+def main() -> int:
+    """Measure and report."""
+    options = _arguments()
+    with tempfile.TemporaryDirectory(prefix="barge-in-") as scratch:
+        pbx = Pbx(Path(scratch) / "pbx")
+        try:
+            pbx.start()
+            try:
+                report = asyncio.run(measure(Path(scratch) / "stack", pbx, options))
+            finally:
+                pbx.stop()
+        except (PbxUnavailable, StackError, SpeechError, CallError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    print(table(report))
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

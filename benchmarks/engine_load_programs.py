@@ -1,0 +1,212 @@
+"""The programs that `engine_load` puts under load, each in a process of its own.
+
+`floor`      what no engine can undercut: uvloop, a socket per call, decode, encode, send, and nothing else
+`transport`  RTP transport, jitter buffer, playout and pacer; the agent talks without end
+`voice`      the same with voice activity
+`engine`     the same with the real conversation and a provider that answers at once
+
+On standard output: one JSON line with the ports, then one per `mark` read from standard input; `stop` ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from ai_engine.conversation.conversation import Conversation
+from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.decisions import Adopt, Decision, Say, Speculate, Transcribe
+from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
+from ai_engine.media.call_media import CallMedia
+from ai_engine.media.pacer import MediaLoop, settle_interpreter
+from ai_engine.media.ports import RtpPorts
+from ai_engine.media.rtp import write_header
+from ai_engine.media.rtp_transport import RtpTransport
+from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallerSpeech
+from voice_wire.audio import MULAW_8K, decode_mulaw, encode_mulaw
+
+PROGRAMS = ("floor", "transport", "voice", "engine")
+WEIGHTS = Path(__file__).parents[1] / "models" / "vad" / "silero_vad.onnx"
+
+
+def agent_second() -> bytes:
+    """A second of mu-law that is loud and no pure tone."""
+    t = np.arange(8000) / 8000
+    sound = 6000 * np.sin(2 * np.pi * 180 * t) * (1 + np.sin(2 * np.pi * 4 * t)) / 2
+    return encode_mulaw((sound + np.random.default_rng(1).normal(0, 500, 8000)).astype(np.int16))
+
+
+class Floor(asyncio.DatagramProtocol):
+    """Receives, decodes, encodes and sends."""
+
+    def __init__(self) -> None:
+        self._packet = bytearray(172)
+        self._sequence = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        pcm = decode_mulaw(memoryview(data)[12:])
+        self._packet[12:] = encode_mulaw(pcm)
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        write_header(self._packet, 0, self._sequence, self._sequence * 160, 1, marker=False)
+        self._transport.sendto(self._packet, addr)
+
+
+class Talker:
+    """A call without a conversation: hears, and speaks without end."""
+
+    def __init__(self, transport: RtpTransport, speech: bytes) -> None:
+        self._transport = transport
+        self._speech = speech
+        self._ticks = 0
+        self.stream: SpeechStream | None = None
+
+    def tick(self, now: float) -> None:
+        transport = self._transport
+        frame = transport.receive(now)
+        if self.stream is not None:
+            self.stream.push(frame.pcm, now)
+        if self._ticks % 50 == 0:
+            transport.play(1, self._speech, "on and on", now)
+        self._ticks += 1
+        transport.transmit(now)
+
+    def failed(self, error: Exception) -> None:
+        raise error
+
+
+class PromptProvider:
+    """Answers each turn at once with three seconds of speech."""
+
+    def __init__(self, speech: bytes) -> None:
+        self._speech = speech
+        self.media: CallMedia | None = None
+
+    def decided(self, decisions: list[Decision]) -> None:
+        assert self.media is not None
+        for decision in decisions:
+            if isinstance(decision, Transcribe | Speculate):
+                words = CallerSpeech(decision.turn, decision.revision, "and then I said", final=False)
+                self.media.provider_event(words)
+            elif isinstance(decision, Adopt | Say):
+                for n in range(3):
+                    text = "this is what I say to that " if n == 0 else ""
+                    audio = AgentAudio(decision.turn, decision.revision, self._speech, MULAW_8K, text)
+                    self.media.provider_event(audio)
+                self.media.provider_event(AgentAudioDone(decision.turn, decision.revision))
+
+
+def _report(extra: Callable[[], dict[str, float]]) -> None:
+    """Answer the marks of standard input until it says stop."""
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            return
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        figures = {"cpu_s": usage.ru_utime + usage.ru_stime, "at_s": time.monotonic(), "rss_mb": _rss_mb(), **extra()}
+        print(json.dumps(figures), flush=True)
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+async def _serve_floor(n_calls: int) -> None:
+    loop = asyncio.get_running_loop()
+    address = ("127.0.0.1", 0)
+    transports = [(await loop.create_datagram_endpoint(Floor, local_addr=address))[0] for _ in range(n_calls)]
+    ports = [transport.get_extra_info("sockname")[1] for transport in transports]
+    print(json.dumps({"ports": ports}), flush=True)
+    await asyncio.to_thread(_report, dict)
+    for transport in transports:
+        transport.close()
+
+
+async def _serve(program: str, n_calls: int, first_port: int) -> None:
+    media = MediaLoop()
+    media.start()
+    ports = RtpPorts(first_port, first_port + 2 * n_calls + 200, host="127.0.0.1")
+    speech = agent_second()
+    detector = None
+    if program != "transport":
+        detector = SpeechDetector(WEIGHTS, media.post, batch_capacity=n_calls)
+        detector.start()
+    transports, calls = [RtpTransport(ports) for _ in range(n_calls)], []
+    for n, transport in enumerate(transports):
+        if program == "engine":
+            assert detector is not None
+            provider = PromptProvider(speech)
+            conversation = Conversation(
+                transport, settings=ConversationSettings(max_call_s=0.0), phrases=Phrases(greeting="Hello.")
+            )
+            provider.media = CallMedia(
+                media,
+                transport,
+                conversation,
+                call_id=str(n),
+                detector=detector,
+                control=asyncio.get_running_loop(),
+                on_decisions=provider.decided,
+                on_failed=_raise,
+            )
+            calls.append(provider.media)
+            provider.media.start()
+        else:
+            talker = Talker(transport, speech)
+            if detector is not None:
+                talker.stream = detector.open(str(n), lambda probability, at: None)
+            media.add(talker)
+    await asyncio.sleep(0.5)
+    settle_interpreter()
+    print(json.dumps({"ports": [transport.local_port for transport in transports]}), flush=True)
+
+    def extra() -> dict[str, float]:
+        figures = media.figures()
+        now = time.monotonic()
+        stats = [transport.stats(now) for transport in transports]
+        return {
+            "late_ticks": figures.late_ticks,
+            "skipped_ticks": figures.skipped_ticks,
+            "busy_share": round(figures.busy_share, 3),
+            "tick_gap_p99_ms": round(figures.gap_p99_ms, 2),
+            "concealed": sum(s.concealed for s in stats),
+            "packets_late": sum(s.late for s in stats),
+            "delay_ms": round(sum(s.delay_ms for s in stats) / len(stats), 1),
+            "frames_unjudged": detector.frames_left_out if detector is not None else 0,
+        }
+
+    await asyncio.to_thread(_report, extra)
+    for call in calls:
+        await call.close()
+    if detector is not None:
+        detector.stop()
+    media.stop()
+    for transport in transports:
+        await transport.close()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def main(program: str, n_calls: int, first_port: int) -> None:
+    serving = _serve_floor(n_calls) if program == "floor" else _serve(program, n_calls, first_port)
+    threading.current_thread().name = program
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,82 @@
+"""How servers that speak OpenAI's chat completions differ, as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+STANDARD_SAMPLING: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "seed"})
+"""Known to all of them by these names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One server's ways."""
+
+    name: str
+    sampling: Mapping[str, str] = field(default_factory=dict)
+    """Its names for sampling overrides beyond the standard; what is in neither is left out."""
+    no_thinking: Mapping[str, Any] = field(default_factory=dict)
+    """Request fields that keep a reasoning model from thinking aloud before it answers."""
+    max_tokens: str = "max_tokens"
+    caches_prefix: bool = True
+    """A warm-up is worth its cost: the server keeps prompts and nobody pays by the token."""
+
+
+_TEMPLATE_NO_THINKING: Final = {"chat_template_kwargs": {"enable_thinking": False}}
+LLAMA_SERVER: Final = Vendor(
+    "llama-server",
+    sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
+    no_thinking=_TEMPLATE_NO_THINKING,
+)
+VLLM: Final = Vendor(
+    "vllm",
+    sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
+    no_thinking=_TEMPLATE_NO_THINKING,
+)
+TENSORRT_LLM: Final = Vendor(
+    "tensorrt-llm",
+    sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
+    no_thinking=_TEMPLATE_NO_THINKING,
+)
+OLLAMA: Final = Vendor("ollama", no_thinking={"reasoning_effort": "none"})
+OPENAI: Final = Vendor("openai", max_tokens="max_completion_tokens", caches_prefix=False)
+UNKNOWN: Final = Vendor("unknown", caches_prefix=False)
+
+_OWNERS: Final = {
+    "llamacpp": LLAMA_SERVER,
+    "vllm": VLLM,
+    "tensorrt_llm": TENSORRT_LLM,
+    "library": OLLAMA,
+    "openai": OPENAI,
+    "openai-internal": OPENAI,
+    "system": OPENAI,
+}
+_STARTS_IN_THOUGHT: Final = re.compile(r"deepseek-?r1|qwq|qwen3[^/]*thinking", re.IGNORECASE)
+
+
+def vendor_of(listing: Mapping[str, Any], headers: Mapping[str, str]) -> Vendor:
+    """Whose /v1/models this is: by `owned_by` of its first model, else by the Server header."""
+    entries = listing.get("data")
+    first = entries[0] if isinstance(entries, list) and entries else {}
+    owner = str(first.get("owned_by", "")).lower() if isinstance(first, Mapping) else ""
+    if owner in _OWNERS:
+        return _OWNERS[owner]
+    return LLAMA_SERVER if "llama.cpp" in headers.get("server", "").lower() else UNKNOWN
+
+
+def context_of(entry: Mapping[str, Any]) -> int | None:
+    """Tokens of one session's window, where a model's entry tells it (vLLM, llama-server, some proxies)."""
+    meta = entry.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    for value in (entry.get("max_model_len"), meta.get("n_ctx"), entry.get("context_length")):
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def starts_in_thought(model: str) -> bool:
+    """Its template opens the thought itself, so that only the end of it is seen in the answer."""
+    return _STARTS_IN_THOUGHT.search(model) is not None

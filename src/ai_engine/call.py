@@ -1,0 +1,445 @@
+"""One call: its line, its conversation, its provider, and its end.
+
+Lives on the control loop; the conversation lives on the media loop inside a `CallMedia`, which hands over what it has
+decided. A call ends once, for one reason, and then gives back everything it made, whatever state it was in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import structlog
+
+from ai_engine.asterisk import channels
+from ai_engine.asterisk.ari import AriClient
+from ai_engine.asterisk.dispatch import Lane
+from ai_engine.asterisk.errors import AriError
+from ai_engine.asterisk.events import (
+    Channel,
+    ChannelDestroyed,
+    ChannelDtmfReceived,
+    ChannelHangupRequest,
+    ChannelHold,
+    ChannelUnhold,
+    Event,
+    StasisEnd,
+    StasisStart,
+)
+from ai_engine.asterisk.ids import OwnIds
+from ai_engine.asterisk.reconcile import Fallback, LiveCall
+from ai_engine.call_line import CallLine, LineSettings, TransportMaker
+from ai_engine.call_report import CallReport
+from ai_engine.contexts import CallTexts, Context
+from ai_engine.conversation.conversation import Conversation
+from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.decisions import (
+    Adopt,
+    AgentTurn,
+    Announce,
+    CallerTurn,
+    Decision,
+    Discard,
+    FallBack,
+    Forget,
+    HangUp,
+    Interrupt,
+    RunTool,
+    Say,
+    SendAudio,
+    Speculate,
+    Transcribe,
+)
+from ai_engine.conversation.speech_detector import SpeechDetector
+from ai_engine.media.call_media import CallMedia
+from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.ports import PortError
+from ai_engine.media.rtp_transport import RtpTransport
+from ai_engine.providers.provider import (
+    AgentAudio,
+    AgentAudioDone,
+    CallInfo,
+    Provider,
+    ProviderError,
+    ProviderFailed,
+)
+from ai_engine.providers.services import ProviderFactory
+from voice_wire.audio import PCM_8K, AudioFormat, convert
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(Enum):
+    """Why a call ended."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_HUNG_UP = "agent_hung_up"
+    FELL_BACK = "fell_back"
+    """The caller was sent to the dialplan's fallback."""
+    LINE_LOST = "line_lost"
+    """Asterisk lost the channel while we could not see it."""
+    FAILED = "failed"
+    """A fault of ours; the caller was sent to the fallback."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallServices:
+    """What all calls share."""
+
+    ari: AriClient
+    ids: OwnIds
+    media: MediaLoop
+    detector: SpeechDetector
+    line: LineSettings
+    make_transport: TransportMaker
+    audio_format: AudioFormat
+    contexts: Mapping[str, Context]
+    default_context: str
+    factories: Mapping[str, ProviderFactory]
+    conversation: ConversationSettings
+    fallback: Fallback
+    answer_timeout_s: float
+    report: Callable[[str], CallReport]
+    """Makes the report of the call with that id."""
+
+
+class _Ended(Exception):
+    """The call ended while it was being connected."""
+
+
+class Call:
+    """Made for a caller's StasisStart; `run` is its one task, `on_event` its lane's handler."""
+
+    def __init__(self, start: StasisStart, lane: Lane, services: CallServices) -> None:
+        self.call_id = uuid.uuid4().hex[:12]
+        self.channel: Channel = start.channel
+        self.state = "ringing"
+        self.context_name = ""
+        self.began_at = time.time()
+        self._args = start.args
+        self._services = services
+        self._lane = lane
+        self._line = CallLine(
+            self.call_id, start.channel.id, ari=services.ari, ids=services.ids, lane=lane, media=services.media
+        )
+        self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._provider: Provider | None = None
+        self._media: CallMedia | None = None
+        self._texts: CallTexts | None = None
+        self._factory: ProviderFactory | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._report = services.report(self.call_id)
+        self._log = log.bind(call_id=self.call_id)
+
+    # --- what the engine asks and tells -------------------------------------------------------------------------------
+
+    @property
+    def live_call(self) -> LiveCall:
+        line = self._line
+        reserved = frozenset((line.media_channel_id, line.bridge_id))
+        return LiveCall(self.call_id, line.caller_channel_id, reserved, line.made_ids)
+
+    def describe(self) -> dict[str, Any]:
+        """For `/sessions`."""
+        return {
+            "call_id": self.call_id,
+            "context": self.context_name,
+            "state": self.state,
+            "caller_number": self.channel.caller_number,
+            "dialed_number": self.channel.exten,
+            "seconds": round(time.time() - self.began_at, 1),
+            "turns": self._report.turns,
+        }
+
+    async def on_event(self, event: Event) -> None:
+        """One event of the caller's channel, the media channel or the bridge, in order."""
+        if event.channel_id == self._line.media_channel_id:
+            self._on_media_channel_event(event)
+            return
+        match event:
+            case StasisEnd() | ChannelDestroyed():
+                self._line.caller_in_stasis = False
+                self.finish(Outcome.CALLER_HUNG_UP)
+            case ChannelHangupRequest():
+                self.finish(Outcome.CALLER_HUNG_UP)
+            case ChannelDtmfReceived(digit=digit):
+                self._to_conversation(lambda conversation, now: conversation.dtmf(digit, now))
+            case ChannelHold():
+                self._to_conversation(Conversation.hold)
+            case ChannelUnhold():
+                self._to_conversation(Conversation.unhold)
+
+    def finish(self, outcome: Outcome) -> None:
+        """End the call; the first reason stands."""
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    def caller_is_gone(self) -> None:
+        """Reconciling found no caller's channel."""
+        self._line.caller_in_stasis = False
+        self.finish(Outcome.LINE_LOST)
+
+    def say_farewell(self) -> None:
+        """The engine stops: take leave and hang up when it was heard. A call not yet connected ends at once."""
+        if self._media is None or self._texts is None:
+            self.finish(Outcome.FELL_BACK)
+            return
+        farewell = self._texts.farewell
+        rendered = self._rendered(farewell) is not None
+        self._to_conversation(
+            lambda conversation, now: conversation.say_farewell_and_hang_up(farewell, now, rendered_only=rendered)
+        )
+
+    # --- the one task -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Outcome:
+        """From StasisStart to the last thing given back. Never raises but for its own cancellation."""
+        outcome = Outcome.FAILED
+        with structlog.contextvars.bound_contextvars(call_id=self.call_id):
+            try:
+                outcome = await self._serve()
+            except (AriError, PortError, ProviderError, TimeoutError) as error:
+                reason = str(error) or f"not connected within {self._services.answer_timeout_s:g} s"
+                self._log.error("call_failed", error=reason)
+            except Exception:  # noqa: BLE001 - root of the call's task: the caller goes to the fallback, others go on
+                self._log.exception("call_failed")
+            finally:
+                self.state = "ending"
+                await self._give_back(outcome)
+                self._report.ended(outcome.value)
+        return outcome
+
+    async def _serve(self) -> Outcome:
+        connecting = asyncio.create_task(self._connect(), name=f"connect-{self.call_id}")
+        try:
+            async with asyncio.timeout(self._services.answer_timeout_s):
+                await asyncio.wait((connecting, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                with contextlib.suppress(asyncio.CancelledError, AriError, PortError, ProviderError):
+                    await connecting
+        return await self._ended
+
+    async def _connect(self) -> None:
+        services = self._services
+        variables = await self._variables()
+        self.context_name, context = self._choose_context(variables)
+        texts = context.for_call(
+            call_id=self.call_id,
+            now=datetime.now().astimezone(),
+            caller_name=self.channel.caller_name,
+            caller_number=self.channel.caller_number,
+            dialed_number=self.channel.exten,
+            dialplan=variables,
+        )
+        self._texts = texts
+        self._report.started(self.channel, self.context_name)
+        info = CallInfo(
+            call_id=self.call_id,
+            context=self.context_name,
+            system_prompt=texts.system_prompt,
+            language=context.language,
+            voice=context.voice,
+            output_format=services.audio_format,
+            variables=texts.variables,
+        )
+        self._factory = services.factories[context.provider]
+        provider = self._factory.create(info, context, no_information=texts.no_information)
+        self._provider = provider
+        starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")
+        try:
+            transport = await self._line.connect(services.line, services.make_transport)
+            failure = await starting
+        finally:
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
+        await self._begin(context, texts, transport, provider)
+        if failure is not None:
+            self._log.error("provider_start_failed", error=str(failure), retryable=failure.retryable)
+            self._report.provider_failed("connection")
+            self._to_conversation(Conversation.provider_lost)
+            if not failure.retryable:
+                raise failure
+
+    async def _start_provider(self, provider: Provider, info: CallInfo) -> ProviderError | None:
+        """The failure, rather than raising it: a caller who has been answered hears an apology first."""
+        try:
+            await provider.start(info)
+        except ProviderError as error:
+            return error
+        return None
+
+    async def _begin(self, context: Context, texts: CallTexts, transport: RtpTransport, provider: Provider) -> None:
+        services = self._services
+        settings = replace(
+            services.conversation,
+            greeting_interruptible=context.interruptible_greeting,
+            ask_after_s=context.silence_policy.ask_after_s,
+            give_up_after_s=context.silence_policy.hang_up_after_s,
+            max_call_s=context.max_call_s,
+        )
+        phrases = Phrases(
+            greeting=texts.greeting,
+            are_you_there=texts.are_you_there,
+            farewell=texts.farewell,
+            filler=texts.filler,
+            apology=texts.apology,
+            time_up=texts.time_up,
+            giving_up=texts.giving_up,
+        )
+        conversation = Conversation(
+            transport,
+            settings=settings,
+            phrases=phrases,
+            owns_turn_taking=provider.capabilities.owns_turn_taking,
+        )
+        media = CallMedia(
+            services.media,
+            transport,
+            conversation,
+            call_id=self.call_id,
+            detector=services.detector,
+            control=asyncio.get_running_loop(),
+            on_decisions=self._carry_out,
+            on_failed=lambda _error: self.finish(Outcome.FAILED),
+        )
+        self._media = media
+        self._pump = asyncio.create_task(self._pump_events(provider, media), name=f"pump-{self.call_id}")
+        self.state = "talking"
+        media.start()
+
+    async def _variables(self) -> dict[str, str]:
+        """The channel's AI_* variables: those that choose, and those that some persona's texts name."""
+        named = {name.upper() for context in self._services.contexts.values() for name in context.dialplan_variables}
+        wanted = (*channels.CALL_VARIABLES, *sorted(named))
+        return await channels.get_variables(self._services.ari, self.channel.id, wanted)
+
+    def _choose_context(self, variables: Mapping[str, str]) -> tuple[str, Context]:
+        contexts = self._services.contexts
+        name = variables.get("AI_CONTEXT") or self._services.default_context
+        if name not in contexts:
+            self._log.warning("unknown_context", context=name, used=self._services.default_context)
+            name = self._services.default_context
+        context = contexts[name]
+        provider = variables.get("AI_PROVIDER")
+        if provider and provider not in self._services.factories:
+            self._log.warning("unknown_provider", provider=provider, used=context.provider)
+        elif provider:
+            context = context.model_copy(update={"provider": provider})
+        return name, context
+
+    # --- between provider and conversation ----------------------------------------------------------------------------
+
+    async def _pump_events(self, provider: Provider, media: CallMedia) -> None:
+        """The provider's events to the conversation, in order, sound already in the line's format."""
+        try:
+            async for event in provider.events():
+                if isinstance(event, ProviderFailed):
+                    self._log.warning(
+                        "provider_failed", component=event.component, error=event.message, turn=event.turn
+                    )
+                    self._report.provider_failed(event.component)
+                media.provider_event(event)
+        except Exception:  # noqa: BLE001 - root of the pump's task: the caller hears an apology instead of nothing
+            self._log.exception("provider_events_failed")
+            media.provider_event(ProviderFailed(0, 0, "connection", "the provider's events broke off", retryable=True))
+
+    def _carry_out(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            if isinstance(decision, CallerTurn | AgentTurn | Announce):
+                self.state = decision.state if isinstance(decision, Announce) else self.state
+                self._report.note(decision)
+            elif self._provider is not None and not self._ended.done():
+                self._steer(self._provider, decision)
+
+    def _steer(self, provider: Provider, decision: Decision) -> None:
+        match decision:
+            case SendAudio(turn, audio):
+                provider.send_audio(turn, convert(audio, PCM_8K, provider.capabilities.input_format))
+            case Speculate(turn, revision, history, text):
+                provider.speculate(turn, revision, history, text)
+            case Adopt(turn, revision):
+                provider.adopt(turn, revision)
+            case Discard(turn, revision):
+                provider.discard(turn, revision)
+            case Transcribe(turn, revision):
+                provider.transcribe(turn, revision)
+            case Forget(turn):
+                provider.forget(turn)
+            case Interrupt(turn, heard):
+                provider.interrupt(turn, heard)
+            case Say():
+                self._say(provider, decision)
+            case RunTool(tool_call_id=tool_call_id, name=name):
+                self._log.warning("tool_not_available", tool=name)
+                provider.tool_result(tool_call_id, {"error": f"there is no tool {name!r} in this call"})
+            case HangUp(reason):
+                self._log.info("agent_hangs_up", reason=reason)
+                self.finish(Outcome.AGENT_HUNG_UP)
+            case FallBack(reason):
+                self._log.warning("falling_back", reason=reason)
+                self.finish(Outcome.FELL_BACK)
+
+    def _say(self, provider: Provider, decision: Say) -> None:
+        if not decision.rendered_only:
+            provider.say(decision.turn, decision.revision, decision.text)
+            return
+        if self._media is None:
+            return
+        if (audio := self._rendered(decision.text)) is None:
+            self._log.error("not_rendered", line=decision.text)
+        else:
+            event = AgentAudio(decision.turn, decision.revision, audio, self._services.audio_format, decision.text)
+            self._media.provider_event(event)
+        self._media.provider_event(AgentAudioDone(decision.turn, decision.revision))
+
+    def _rendered(self, text: str) -> bytes | None:
+        """Sound made ahead of any call: it needs no provider that works."""
+        if self._factory is None:
+            return None
+        return self._factory.rendered_line(self.context_name, text, self._services.audio_format)
+
+    def _to_conversation(self, action: Callable[[Conversation, float], object]) -> None:
+        """Do something to the conversation, on the media loop and with the time it then is."""
+        if self._media is not None:
+            self._media.run(action)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _on_media_channel_event(self, event: Event) -> None:
+        match event:
+            case StasisStart():
+                self._line.media_channel_entered()
+            case StasisEnd() | ChannelDestroyed() if not self._ended.done():
+                self._log.warning("media_channel_lost")
+                self.finish(Outcome.FELL_BACK)
+
+    async def _give_back(self, outcome: Outcome) -> None:
+        """Everything this call made, in the order that leaves no sound and no event behind."""
+        if self._media is not None:
+            await self._media.close()
+        if self._provider is not None:
+            await self._provider.stop()
+        if self._line.transport is not None:
+            self._report.line_quality(self._line.transport.stats(time.monotonic()))
+        if self._pump is not None:
+            self._pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pump
+        sends_on = outcome in {Outcome.FELL_BACK, Outcome.FAILED}
+        await self._line.close(
+            hang_up=outcome is Outcome.AGENT_HUNG_UP, fallback=self._services.fallback if sends_on else None
+        )
+        self._lane.release()

@@ -1,0 +1,537 @@
+"""The conversation of one call: who has the floor, when a turn is over, and what to do about it.
+
+A plain object: no I/O, no clock, no locks, no awaits. The call's shell feeds it and carries its decisions out, on the
+media loop, once per 20 ms:
+
+    frame = transport.receive(now)
+    conversation.hear(frame, now)
+    conversation.tick(now)
+    decisions, conversation.decisions = conversation.decisions, []
+    transport.transmit(now)
+
+and hands it, as they come, the voice-activity network's results (`speech_probability`) and the provider's events
+(`provider_event`; agent audio already in the transport's format). Nothing may be called after `end`; what arrives late
+all the same is ignored.
+
+A caller's turn: speech begins (an `Utterance`; its audio goes to the STT) → a short pause starts a speculative answer
+(`Speculate`) → either the caller goes on (`Discard`) or the wait passes and the answer is adopted (`Adopt`) and gets
+the floor. Until some of it has been heard, a caller who goes on takes the turn back. From then on, speech is a
+suspected interruption: playout pauses, and words or length decide whether the agent goes on or loses the floor.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from ai_engine.conversation.agent_floor import AgentFloor, FloorEvent
+from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.decisions import (
+    Adopt,
+    Announce,
+    Decision,
+    FallBack,
+    HangUp,
+    SendAudio,
+    Speculate,
+)
+from ai_engine.conversation.full_duplex import FullDuplex
+from ai_engine.conversation.provider_events import ProviderEvents
+from ai_engine.conversation.recovery import Recovery
+from ai_engine.conversation.turns import Reply, ReplyKind, Utterance
+from ai_engine.media.transport import Frame, FrameKind, MediaTransport
+from ai_engine.providers.provider import BackendChanged, CallerSpeech, ProviderEvent, ProviderFailed
+from voice_core.end_of_turn import Completeness
+from voice_core.gate import Gate
+from voice_core.history import History
+from voice_core.interruption import Verdict
+from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
+from voice_core.voice_activity import AgentSound, VoiceChange
+from voice_core.words import asks_about_now, tokens
+
+_HEARD_AFTER_S: Final = 0.08
+"""The same as the playout's `downstream_ms`: sound sent later than this before an onset had not been heard."""
+_NO_SOUND_DBFS: Final = -100.0
+
+
+class Conversation:
+    """Turn-taking of one call. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        transport: MediaTransport,
+        *,
+        settings: ConversationSettings | None = None,
+        phrases: Phrases | None = None,
+        owns_turn_taking: bool = False,
+    ) -> None:
+        """`owns_turn_taking`: the provider decides about turns and interruptions itself; audio passes straight on."""
+        self.decisions: list[Decision] = []
+        """What to do, in order. The shell takes the list and leaves an empty one."""
+        self.history = History()
+        self.state = "new"
+        self._settings = settings = settings or ConversationSettings()
+        self._phrases = phrases or Phrases()
+        self._transport = transport
+        self._playout = transport.played
+        self._turn = 0
+        self._gate = Gate(capacity_ms=settings.withheld_ms, frame_ms=settings.frame_ms)
+        self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit)
+        self._agent = AgentFloor(transport, self._gate, self.history, settings, self._emit)
+        self._events = ProviderEvents(
+            self._agent, self._caller, self._gate, self.history, on_failed=self._fail, emit=self._emit
+        )
+        self._recovery = Recovery(
+            self._agent,
+            self._caller,
+            self.history,
+            max_failures=settings.max_failures,
+            apology=self._phrases.apology,
+            say=self._say,
+            hand_on=self._hand_on,
+            emit=self._emit,
+        )
+        self._full_duplex = FullDuplex(self._agent, self.history, self._emit) if owns_turn_taking else None
+        self._silence = SilencePolicy(
+            ask_after_s=settings.ask_after_s if self._phrases.are_you_there else 0.0,
+            give_up_after_s=settings.give_up_after_s,
+            max_call_s=settings.max_call_s,
+        )
+        self._filler = FillerPolicy(after_s=settings.filler_after_s if self._phrases.filler else 0.0)
+        self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
+        self._spoke_over_at: float | None = None
+        """Onset of what was said over speech that cannot be interrupted."""
+        self._keypad = ""
+        self._keypad_at = -math.inf
+        self._closing: HangUp | FallBack | None = None
+        """What follows the last sentence."""
+        self._closing_deadline = math.inf
+        self._held = False
+        self._ended = False
+
+    # --- the call's life ----------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """The caller is connected: greet."""
+        self._silence.tick(now, quiet=False)
+        if self._phrases.greeting:
+            interruptible = self._settings.greeting_interruptible
+            self._say(ReplyKind.GREETING, self._phrases.greeting, now, interruptible=interruptible)
+        self._tell_state(now)
+
+    def hold(self, now: float) -> None:
+        """The caller is on hold: nothing is heard, nothing is said, no clock runs."""
+        if self._ended or self._held:
+            return
+        self._held = True
+        self._drop_suspect(now)
+        if self._caller.utterance is not None:
+            self._caller.forget(self._caller.utterance)
+        self._agent.hold(now)
+        self._tell_state(now)
+
+    def unhold(self, now: float) -> None:
+        """The caller is back: what was being said goes on."""
+        if self._ended or not self._held:
+            return
+        self._held = False
+        self._caller.forget_sound(now)
+        self._agent.unhold(now)
+        self._tell_state(now)
+
+    def say_farewell_and_hang_up(
+        self, text: str, now: float, *, reason: str = "farewell", rendered_only: bool = False
+    ) -> None:
+        """Take the floor, say `text`, and hang up once it was heard or `farewell_deadline_s` have passed."""
+        if not self._ended:
+            self._close_with(HangUp(reason), text, now, rendered_only=rendered_only)
+
+    def provider_lost(self, now: float) -> None:
+        """The provider is gone. Who waits for an answer hears an apology; the next turn is tried again."""
+        if self._ended:
+            return
+        caller = self._caller
+        if caller.interruption is not None:
+            caller.interruption.failed()
+            caller.probe = None
+        if caller.utterance is not None and caller.utterance.attempt is not None:
+            caller.utterance.attempt = None
+            caller.utterance.speculation_failed = True
+        for reply in (self._agent.filler, self._agent.reply):
+            if reply is not None and not reply.audio_done and not reply.failed:
+                self._fail(reply, now, retryable=False)
+
+    def end(self, now: float) -> None:
+        """The call is over (hang-up). The last turns are accounted for; no decision comes after these."""
+        if self._ended:
+            return
+        self._agent.close(now)
+        self._ended = True
+        self.state = "ended"
+        self._emit(Announce("ended", now))
+
+    # --- what comes from the caller -----------------------------------------------------------------------------------
+
+    def hear(self, frame: Frame, now: float) -> None:
+        """The caller's last 20 ms; every tick, silence too."""
+        if self._ended or self._held:
+            return
+        if self._full_duplex is not None:
+            self._emit(SendAudio(self._full_duplex.caller_turn, frame.pcm))
+            return
+        if frame.kind is FrameKind.SILENCE:
+            self._voice_changed(self._caller.voice.silent(now), now)
+        self._caller.hear(frame.pcm, now)
+
+    def speech_probability(self, probability: float, at: float, now: float) -> None:
+        """The network's judgement of the window that ended `at`."""
+        if self._ended or self._held or self._full_duplex is not None:
+            return
+        voice = self._caller.voice
+        agent = None
+        if probability >= voice.may_be_speech:
+            loudest_dbfs = self._playout.loudest_dbfs(now, self._settings.echo_delay_ms / 1000)
+            if loudest_dbfs > _NO_SOUND_DBFS:
+                agent = AgentSound(loudest_dbfs, self._caller.level_dbfs())
+        self._voice_changed(voice.window(probability, at, agent), now)
+
+    def end_of_turn_probability(self, probability: float, now: float) -> None:
+        """A semantic model's opinion on whether the caller has finished; it moves the wait."""
+        if not self._ended and self._caller.utterance is not None and not self._caller.voice.speaking:
+            self._caller.end_of_turn.semantic(probability)
+
+    def dtmf(self, digit: str, now: float) -> None:
+        """A key was pressed. It takes the floor from an agent that can be interrupted; `#` ends the input."""
+        if self._ended or self._held or self._closing is not None:
+            return
+        self._silence.caller_heard()
+        reply = self._agent.reply
+        if reply is None or reply.interruptible:
+            if self._caller.interruption is not None:
+                self._commit(now, "keypad")
+            elif self._agent.sounding:
+                self._take_floor(now, "keypad")
+        self._keypad += digit
+        self._keypad_at = now if digit != "#" else -math.inf
+
+    # --- what comes from the provider ---------------------------------------------------------------------------------
+
+    @property
+    def stale_events(self) -> int:
+        """Provider events so far that belonged to no living turn and revision."""
+        return self._events.stale
+
+    def provider_event(self, event: ProviderEvent, now: float) -> None:
+        """One event of the provider's stream."""
+        if self._ended:
+            return
+        if isinstance(event, BackendChanged):
+            self._gate.backend(needs_gating=event.needs_gating)
+        elif isinstance(event, ProviderFailed) and event.turn == 0:
+            self.provider_lost(now)
+        elif self._full_duplex is None:
+            self._events.take(event, now)
+        else:
+            if isinstance(event, CallerSpeech):
+                self._silence.caller_heard()  # here nobody else listens to the caller
+            if self._full_duplex.admit(event, now):
+                self._events.take(event, now)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Every 20 ms, after `hear`: what the passing of time decides."""
+        if self._ended:
+            return
+        if self._held:
+            self._silence.tick(now, quiet=False, on_hold=True)
+            self._filler.tick(now, waiting=False, caller_speaking=False, on_hold=True)
+            return
+        self._voice_changed(self._caller.voice.tick(now), now)
+        if not self._agent.free:
+            happened = self._agent.tick(now)
+            if happened is not None:
+                self._floor_event(*happened, now)
+        if self._closing is not None:
+            if now >= self._closing_deadline:
+                self._agent.cut(now)
+                self._close_now()
+        elif self._full_duplex is None:
+            self._tick_turns(now)
+        else:
+            self._full_duplex.tick(now)
+        self._tick_waiting(now)
+        self._tell_state(now)
+
+    def _tick_turns(self, now: float) -> None:
+        caller = self._caller
+        if self._agent.free and self._gate.opened is None and self._playout.idle(now):
+            self._heard_to_the_end(now)
+        if caller.interruption is not None:
+            self._tick_interruption(now)
+        utterance = caller.utterance
+        if utterance is not None:
+            if not caller.voice.speaking:
+                self._tick_pause(utterance, now)
+        elif self._keypad and now - self._keypad_at >= self._settings.keypad_wait_s:
+            self._answer_keypad(now)
+
+    def _tick_pause(self, utterance: Utterance, now: float) -> None:
+        """The caller pauses: guess at the end of the turn, then decide on it."""
+        caller = self._caller
+        pause_ms = caller.voice.pause_ms(now)
+        if pause_ms < self._settings.speculation_ms:
+            return
+        if utterance.attempt is None and not utterance.speculation_failed:
+            caller.speculate(utterance, now)
+        if pause_ms < caller.end_of_turn.wait_ms and now - utterance.started_at < self._settings.long_turn_s:
+            return
+        if utterance.attempt is not None and self._awaits_words(utterance.attempt, now):
+            return
+        reply = caller.finish(utterance, now)
+        if reply is None:
+            return
+        self._silence.caller_heard()
+        self._filler.restart()
+        self._agent.take(reply, now)
+
+    def _awaits_words(self, attempt: Reply, now: float) -> bool:
+        """What was said over the agent may lie long back, but its transcript gets the usual time all the same."""
+        if self._caller.end_of_turn.completeness is not Completeness.UNKNOWN:
+            return False
+        begun_late = attempt.begun_at - self._caller.voice.voiced_until > self._transcript_s
+        return begun_late and now - attempt.begun_at < self._transcript_s
+
+    def _tick_waiting(self, now: float) -> None:
+        """Who waits for whom: the agent for the caller, or the caller for an answer."""
+        agent, caller = self._agent, self._caller
+        speaking = caller.voice.speaking
+        quiet = agent.free and caller.utterance is None and caller.interruption is None and not speaking
+        verdict = self._silence.tick(now, quiet=quiet and self._closing is None)
+        if self._closing is not None:
+            return
+        if verdict is SilenceVerdict.ASK:
+            self._say(ReplyKind.PROMPT, self._phrases.are_you_there, now)
+        elif verdict is SilenceVerdict.GIVE_UP:
+            self._close_with(HangUp("silence"), self._phrases.farewell, now)
+        elif verdict is SilenceVerdict.TIME_UP:
+            self._close_with(HangUp("time_up"), self._phrases.time_up, now)
+        reply = agent.reply
+        if reply is not None and reply.answers and reply.sounded:
+            self._filler.answered()
+        waiting = reply is not None and reply.answers and not reply.sounded and agent.filler is None
+        if self._filler.tick(now, waiting=waiting, caller_speaking=speaking) and self._full_duplex is None:
+            self._say(ReplyKind.FILLER, self._phrases.filler, now)
+
+    def _heard_to_the_end(self, now: float) -> None:
+        """The agent has been heard to the end; what was said over it has its turn now."""
+        self._gate.heard()
+        caller = self._caller
+        if caller.interruption is not None or caller.utterance is not None:
+            return
+        started_at, self._spoke_over_at = self._spoke_over_at, None
+        if caller.kept is not None:
+            caller.begin(caller.kept.started_at)
+        elif started_at is not None and now - caller.voice.voiced_until < self._settings.withheld_ms / 1000:
+            caller.begin(started_at)
+
+    # --- the caller's voice -------------------------------------------------------------------------------------------
+
+    def _voice_changed(self, change: VoiceChange | None, now: float) -> None:
+        if change is VoiceChange.ONSET and self._closing is None:
+            self._onset(now)
+        elif change is VoiceChange.OFFSET:
+            self._caller.paused()
+
+    def _onset(self, now: float) -> None:
+        caller, agent = self._caller, self._agent
+        reply, started_at = agent.reply, caller.voice.started_at
+        if caller.utterance is not None:
+            caller.goes_on(caller.utterance)
+        elif caller.interruption is not None:
+            pass  # the interruption asks the voice activity itself
+        elif agent.free:
+            caller.begin(started_at)
+        elif reply is None:
+            self._suspect_interruption(now)
+        elif not reply.interruptible or reply.false_alarms >= self._settings.max_false_alarms:
+            self._spoke_over_at = started_at
+        elif reply.answers and not self._was_heard(reply):
+            self._take_back(reply, now)
+        elif reply.kind is ReplyKind.PROMPT and not reply.sounded:
+            agent.cut(now)
+            self._gate.committed()
+            caller.begin(started_at)
+        else:
+            self._suspect_interruption(now)
+
+    def _was_heard(self, reply: Reply) -> bool:
+        """Some of `reply` had been heard when the caller began to speak."""
+        first_packet_at = self._playout.first_packet_at(reply.turn) if reply.sounded else None
+        return first_packet_at is not None and self._caller.voice.started_at >= first_packet_at + _HEARD_AFTER_S
+
+    def _take_back(self, reply: Reply, now: float) -> None:
+        """The caller goes on before any of the answer was heard: the turn was not over."""
+        utterance = self._caller.adopted
+        if reply.used_tools or utterance is None or utterance.turn != reply.turn:
+            self._take_floor(now, "before the answer")  # what a tool has done cannot be taken back
+            self._caller.begin(self._caller.voice.started_at)
+            return
+        if utterance.taken_back >= self._settings.max_take_backs:
+            self._spoke_over_at = self._caller.voice.started_at
+            return
+        self._agent.withdraw(now)
+        self._gate.committed()
+        self._filler.restart()
+        self._caller.take_back(utterance, reply)
+        self._emit(Announce("took_back", now))
+
+    # --- interruption -------------------------------------------------------------------------------------------------
+
+    def _suspect_interruption(self, now: float) -> None:
+        self._transport.pause(now)
+        reply = self._agent.filler or self._agent.reply
+        if reply is not None:
+            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now)
+            greeting = reply.kind is ReplyKind.GREETING
+            self._caller.suspect_interruption(after_question=asks_about_now(text, heard), greeting=greeting)
+
+    def _tick_interruption(self, now: float) -> None:
+        caller = self._caller
+        voice, interruption, suspect = caller.voice, caller.interruption, caller.suspect
+        if interruption is None or suspect is None:
+            return
+        if self._agent.free:  # the agent had said everything already
+            self._transport.resume(now)
+            caller.promote_suspect()
+            return
+        verdict = interruption.tick(now, speaking=voice.speaking, voiced_until=voice.voiced_until)
+        if verdict is Verdict.TRANSCRIBE:
+            caller.decode(suspect, now)
+        elif verdict is Verdict.COMMIT:
+            self._commit(now, interruption.text or "")
+        elif verdict is not None:
+            kept = verdict is Verdict.KEEP
+            if kept:
+                voice.confirmed()
+                self._silence.caller_heard()
+            elif not tokens(interruption.text or ""):
+                voice.false_alarm()
+                if self._agent.reply is not None:
+                    self._agent.reply.false_alarms += 1
+            caller.drop_suspect(keep=kept)
+            self._transport.resume(now)
+            self._emit(Announce("kept" if kept else "resumed", now, interruption.text or ""))
+
+    def _commit(self, now: float, detail: str) -> None:
+        """What the caller says over the agent takes the floor."""
+        self._caller.voice.confirmed()
+        self._take_floor(now, detail)
+        self._caller.promote_suspect()
+
+    def _take_floor(self, now: float, detail: str) -> None:
+        self._agent.cut(now)
+        self._gate.committed()
+        self._silence.caller_heard()
+        self._filler.answered()
+        self._emit(Announce("barge_in", now, detail))
+
+    def _drop_suspect(self, now: float) -> None:
+        if self._caller.interruption is not None:
+            self._caller.drop_suspect()
+            self._transport.resume(now)
+
+    # --- the agent's floor --------------------------------------------------------------------------------------------
+
+    def _say(
+        self, kind: ReplyKind, text: str, now: float, *, interruptible: bool = True, rendered_only: bool = False
+    ) -> None:
+        turn = self._next_turn()
+        reply = Reply(turn, 1, kind, now, text=text, interruptible=interruptible, rendered_only=rendered_only)
+        self._agent.asked_for(reply, now)
+
+    def _floor_event(self, event: FloorEvent, reply: Reply, now: float) -> None:
+        if event is FloorEvent.TIMED_OUT:
+            self._fail(reply, now, retryable=False)
+            return
+        self._caller.adopted = None
+        if reply.answers:
+            self._filler.answered()
+        if self._closing is not None:
+            self._close_now()
+        else:
+            self._recovery.finished(reply, now)
+
+    def _fail(self, reply: Reply, now: float, *, retryable: bool) -> None:
+        """Nothing more will come of `reply`, which has or should have had the floor."""
+        self._recovery.failed(reply, now, retryable=retryable)
+        if self._closing is not None and self._agent.reply is None:
+            self._close_now()  # the last sentence cannot be said
+
+    def _hand_on(self, now: float) -> None:
+        """There is no getting answers any more."""
+        self._close_with(FallBack("the provider failed"), self._phrases.giving_up, now, rendered_only=True)
+
+    def _answer_keypad(self, now: float) -> None:
+        """The digits are a turn of their own, once the floor is free."""
+        if self._caller.interruption is not None or not self._agent.free:
+            return
+        text, self._keypad = f"[keypad] {self._keypad}", ""
+        reply = Reply(self._next_turn(), 1, ReplyKind.ANSWER, now, text=text, caller_text=text)
+        reply.timeline = {"speech_end": now, "end_of_turn": now}
+        self._emit(Speculate(reply.turn, 1, self.history.messages(), text))
+        self._emit(Adopt(reply.turn, 1))
+        self.history.caller(reply.turn, text)
+        self._caller.adopted = Utterance(reply.turn, now, now, revision=1)
+        self._filler.restart()
+        self._agent.take(reply, now)
+
+    def _close_with(self, decision: HangUp | FallBack, text: str, now: float, *, rendered_only: bool = False) -> None:
+        """Say the last sentence; `decision` follows when it was heard."""
+        if self._closing is not None:
+            return
+        self.unhold(now)
+        self._drop_suspect(now)
+        self._caller.kept = None
+        if self._caller.utterance is not None:
+            self._caller.forget(self._caller.utterance)
+        if not self._agent.free or self._playout.speaking(now):
+            self._agent.cut(now)
+        self._closing = decision
+        self._closing_deadline = now + self._settings.farewell_deadline_s
+        if text:
+            self._say(ReplyKind.FAREWELL, text, now, interruptible=False, rendered_only=rendered_only)
+        else:
+            self._close_now()
+
+    def _close_now(self) -> None:
+        if self._closing is not None and self._closing_deadline < math.inf:
+            self._closing_deadline = math.inf
+            self._emit(self._closing)
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
+
+    def _emit(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+    def _tell_state(self, now: float) -> None:
+        if self._held:
+            state = "held"
+        elif self._caller.interruption is not None:
+            state = "paused"
+        elif self._agent.sounding:
+            state = "speaking"
+        elif self._caller.utterance is not None:
+            state = "hearing"
+        elif self._agent.reply is not None and self._agent.reply.answers:
+            state = "thinking"
+        else:
+            state = "listening"
+        if state != self.state:
+            self.state = state
+            self._emit(Announce(state, now))

@@ -1,0 +1,85 @@
+"""Every knob of a conversation, with its unit, and the sentences it says by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from voice_core.end_of_turn import WaitLimits
+from voice_core.interruption import InterruptionLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """What the agent says by itself. An empty phrase is not said."""
+
+    greeting: str = ""
+    are_you_there: str = "Are you still there?"
+    farewell: str = "I can't hear you, so I'll hang up now. Please call again. Goodbye."
+    """After too long a silence."""
+    time_up: str = "I'm sorry, we have reached the end of our time. Goodbye."
+    """When the call has reached its greatest length."""
+    filler: str = "One moment, please."
+    apology: str = "I'm sorry, something went wrong on my side. Could you say that again, please?"
+    """When an answer could not be given. Has to be pre-rendered."""
+    giving_up: str = "I'm sorry, I'm having technical trouble. I'll put you through."
+    """Before the fallback. Has to be pre-rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSettings:
+    """Frozen for the length of a call. Zero switches a time limit off where it says so."""
+
+    frame_ms: float = 20.0
+    greeting_interruptible: bool = True
+
+    # Hearing
+    onset_probability: float = 0.5
+    offset_probability: float = 0.35
+    onset_windows: int = 2
+    """Voice-activity windows (32 ms) above the threshold before it is speech."""
+    onset_probability_over_agent: float = 0.65
+    onset_windows_over_agent: int = 3
+    offset_ms: float = 90.0
+    """Three windows without voice are a pause."""
+    lookback_ms: float = 300.0
+    """Sent to the STT from before the onset, so that the first syllable is there."""
+    withheld_ms: float = 4000.0
+    """Caller audio kept while the gate is closed."""
+    echo_return_loss_db: float = 17.0
+    """Sound this far below the agent's own, or further, is taken for its echo."""
+    echo_delay_ms: float = 450.0
+    """How long after it was sent the agent's sound may come back."""
+
+    # Turns
+    speculation_ms: float = 140.0
+    """The pause at which an answer is begun before it is known that the caller has finished."""
+    wait: WaitLimits = field(default_factory=WaitLimits)
+    interruption: InterruptionLimits = field(default_factory=InterruptionLimits)
+    max_take_backs: int = 3
+    """So often one turn is taken back by sounds before its answer is heard; then the answer is played all the same."""
+    long_turn_s: float = 30.0
+    """From this age on, a turn ends at the first pause that a speculation would start at."""
+    max_false_alarms: int = 4
+    """So often one reply is paused for sounds without words; then it is heard out, or noise would never let it end."""
+    keypad_wait_s: float = 2.0
+    """After the last digit; `#` ends at once."""
+
+    # Waiting
+    ask_after_s: float = 8.0
+    """Silence before "are you there?". Zero: never."""
+    give_up_after_s: float = 20.0
+    """Silence before farewell and hang-up. Zero: never."""
+    max_call_s: float = 1800.0
+    """Zero: no limit."""
+    filler_after_s: float = 2.5
+    """Zero: no filler."""
+    answer_timeout_s: float = 20.0
+    """From the end of the caller's turn to the first sound of the answer; then it has failed."""
+    say_timeout_s: float = 4.0
+    """The same for a sentence that is only to be spoken; then it is tried from the pre-rendered store."""
+    stall_s: float = 8.0
+    """Without audio in the middle of an answer; then the rest is given up."""
+    farewell_deadline_s: float = 10.0
+    """The longest that a farewell may keep the line."""
+    max_failures: int = 3
+    """Turns that failed in a row before the caller is handed to the fallback."""

@@ -1,0 +1,365 @@
+"""The engine: owns Asterisk's events, the media loop, providers and calls, from start to graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import time
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import structlog
+
+from ai_engine.asterisk import channels
+from ai_engine.asterisk.ari import AriClient
+from ai_engine.asterisk.dispatch import Dispatcher, Handler, Lane
+from ai_engine.asterisk.errors import AriError, AriUnauthorized
+from ai_engine.asterisk.events import Channel, StasisStart
+from ai_engine.asterisk.ids import OwnIds
+from ai_engine.asterisk.reconcile import Fallback, LiveCall, continue_caller, reconcile
+from ai_engine.call import Call, CallServices, Outcome
+from ai_engine.call_line import LineSettings
+from ai_engine.call_report import CallReport
+from ai_engine.config_file import ConfigError
+from ai_engine.contexts import load_contexts
+from ai_engine.conversation.embedding_worker import EmbeddingWorker
+from ai_engine.conversation.rendered import RenderedSpeech
+from ai_engine.conversation.speech_detector import SpeechDetector
+from ai_engine.conversation_section import conversation_settings
+from ai_engine.http_api import HttpApi, Readiness
+from ai_engine.live_events import LiveEvents
+from ai_engine.media.pacer import MediaLoop, settle_interpreter
+from ai_engine.media.ports import RtpPorts
+from ai_engine.media.rtp_transport import WIRE_FORMATS, RtpTransport
+from ai_engine.metrics import Metrics
+from ai_engine.providers.provider import ProviderError
+from ai_engine.providers.registry import make_factory
+from ai_engine.providers.services import ProviderFactory, Services
+from ai_engine.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+FAREWELL_S: Final = 8.0
+"""Kept of `stop_deadline_s` for farewells to be said and heard."""
+PREPARE_RETRY_S: Final = 3.0
+FIGURES_EVERY_S: Final = 5.0
+
+
+class Engine:
+    """Made from settings; `run` until told to stop. Raises `ConfigError` for what cannot work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._contexts = load_contexts(settings.contexts_folder)
+        if settings.calls.default_context not in self._contexts:
+            raise ConfigError(
+                f"calls.default_context: {settings.contexts_folder} has no {settings.calls.default_context}.yaml; "
+                f"there are {', '.join(sorted(self._contexts))}"
+            )
+        for name, context in self._contexts.items():
+            if context.provider not in settings.providers:
+                raise ConfigError(
+                    f"{settings.contexts_folder / name}.yaml: provider {context.provider!r} is not among the "
+                    f"configured ones: {', '.join(sorted(settings.providers))}"
+                )
+        asterisk = settings.asterisk
+        self.metrics = Metrics()
+        self.live = LiveEvents()
+        self._ari = AriClient(
+            asterisk.base_url, asterisk.username, asterisk.password.get_secret_value(), asterisk.app
+        )  # fmt: skip
+        # The instance is the application's name: the engine that comes after this one must know its leftovers.
+        self._ids = OwnIds("".join(c if c.isalnum() else "_" for c in asterisk.app)[:32])
+        self._media = MediaLoop()
+        self._detector = SpeechDetector(settings.models_folder / "vad" / "silero_vad.onnx", self._media.post)
+        ports = settings.media.ports
+        self._ports = RtpPorts(ports.first, ports.last, host=settings.media.bind)
+        self._http = HttpApi(
+            self,
+            self.metrics,
+            self.live,
+            bind=settings.http.bind,
+            port=settings.http.port,
+            token=settings.http.token.get_secret_value(),
+        )
+        self._dispatcher = Dispatcher(
+            self._on_new_channel,
+            on_failure=lambda key, error: log.error("call_events_failed", channel=key, error=repr(error)),
+            is_ours=self._ids.is_ours,
+            on_stray=self._destroy_stray,
+        )
+        self._fallback = Fallback(asterisk.fallback_context, asterisk.fallback_extension, 1)
+        self._calls: dict[str, Call] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._factories: dict[str, ProviderFactory] = {}
+        self._unprepared = dict.fromkeys(self._contexts, Readiness("not prepared yet"))
+        """Context → why it is not ready; absent once it is."""
+        self._services: CallServices | None = None
+        self._stopping = False
+        self._http_port = 0
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Serve until `stop`; then no new calls, and `stop_deadline_s` for the live ones. `hurry`: farewells now.
+
+        Raises `OSError` when the HTTP port is taken and `WorkerError` kinds when a worker cannot run at all.
+        """
+        async with AsyncExitStack() as owned:
+            self._http_port = await self._http.start()
+            owned.push_async_callback(self._http.stop)
+            self._media.start()
+            owned.callback(self._media.stop)
+            self._detector.start()
+            owned.callback(self._detector.stop)
+            embedder = await self._start_embedder(owned)
+            self._services = await self._make_services(embedder)
+            await owned.enter_async_context(self._ari)
+            owned.push_async_callback(self._end_tasks)
+            owned.push_async_callback(self._dispatcher.close)
+            self._spawn(self._prepare_contexts(), "prepare")
+            self._spawn(self._keep_figures(), "figures")
+            self._spawn(
+                self._ari.run(self._dispatcher.dispatch, self._on_connected, self._on_disconnected), "asterisk-events"
+            )
+            log.info("engine_started", http_port=self._http_port, app=self._ari.app, contexts=sorted(self._contexts))
+            await stop.wait()
+            await self._drain(hurry)
+        log.info("engine_stopped")
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        """No new calls; live ones finish by themselves, or get a farewell in time, or are sent on."""
+        self._stopping = True
+        deadline_s = self._settings.calls.stop_deadline_s
+        log.info("engine_stopping", calls=len(self._calls), deadline_s=deadline_s)
+        await self._calls_ended(max(0.0, deadline_s - FAREWELL_S), hurry)
+        for call in tuple(self._calls.values()):
+            call.say_farewell()
+        await self._calls_ended(min(FAREWELL_S, deadline_s))
+        for call in tuple(self._calls.values()):
+            call.finish(Outcome.FELL_BACK)
+        await self._calls_ended(5.0)
+
+    async def _calls_ended(self, timeout_s: float, hurry: asyncio.Event | None = None) -> None:
+        """Wait until no call is left, for `timeout_s` at the most, or until hurried."""
+        deadline = time.monotonic() + timeout_s
+        while self._calls and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110 - three ends
+            await asyncio.sleep(0.05)
+
+    async def _start_embedder(self, owned: AsyncExitStack) -> EmbeddingWorker | None:
+        if not any(context.known_answers.pairs for context in self._contexts.values()):
+            return None
+        embedder = EmbeddingWorker()
+        owned.push_async_callback(embedder.stop)
+        await embedder.start()
+        return embedder
+
+    async def _make_services(self, embedder: EmbeddingWorker | None) -> CallServices:
+        settings = self._settings
+        shared = Services(
+            local_url=settings.local.url,
+            local_token=settings.local.token.get_secret_value(),
+            rendered=RenderedSpeech(settings.state_folder / "rendered"),
+            embedder=embedder,
+        )
+        self._factories = {
+            name: make_factory(name, provider.kind, provider.options, shared)
+            for name, provider in settings.providers.items()
+        }
+        sources = {*await _addresses(settings.asterisk.host), *settings.media.allowed_sources}
+
+        def make_transport() -> RtpTransport:
+            return RtpTransport(
+                self._ports,
+                wire_format=settings.media.format,
+                allowed_sources=sources,
+                downstream_ms=settings.media.downstream_ms,
+            )
+
+        return CallServices(
+            ari=self._ari,
+            ids=self._ids,
+            media=self._media,
+            detector=self._detector,
+            line=LineSettings(settings.media.advertise or settings.media.bind, settings.media.format),
+            make_transport=make_transport,
+            audio_format=WIRE_FORMATS[settings.media.format].format,
+            contexts=self._contexts,
+            default_context=settings.calls.default_context,
+            factories=self._factories,
+            conversation=conversation_settings(settings.conversation),
+            fallback=self._fallback,
+            answer_timeout_s=settings.calls.answer_timeout_s,
+            report=lambda call_id: CallReport(call_id, self.metrics, self.live),
+        )
+
+    async def _prepare_contexts(self) -> None:
+        """Render what can be said ahead of any call, the default context first; again until it succeeds."""
+        default = self._settings.calls.default_context
+        order = sorted(self._contexts, key=lambda name: name != default)
+        audio_format = WIRE_FORMATS[self._settings.media.format].format
+        for name in order:
+            context = self._contexts[name]
+            while name in self._unprepared:
+                try:
+                    await self._factories[context.provider].prepare(name, context, audio_format, self._progress(name))
+                except ProviderError as error:
+                    if self._unprepared[name].reason != str(error):
+                        log.warning("context_not_prepared", context=name, error=str(error))
+                    self._unprepared[name] = Readiness(str(error), retryable=error.retryable)
+                    await asyncio.sleep(PREPARE_RETRY_S)
+                else:
+                    del self._unprepared[name]
+                    log.info("context_prepared", context=name)
+        settle_interpreter()
+
+    def _progress(self, name: str) -> Any:
+        def note(done: int, total: int, _text: str) -> None:
+            self._unprepared[name] = Readiness(f"rendering what it says: {done} of {total}")
+
+        return note
+
+    # --- Asterisk ---------------------------------------------------------------------------------------------------
+
+    async def _on_connected(self) -> None:
+        self.metrics.ari_connected.set(1)
+        self.metrics.ari_reconnects.inc()
+        await reconcile(
+            self._ari,
+            live_calls=self._live_calls,
+            ours_prefix=self._ids.prefix,
+            new_call=self._dispatcher.announce,
+            end_call=self._end_call,
+            call_broken=self._call_broken,
+            accept_new=not self._stopping,
+            fallback=self._fallback,
+        )
+
+    async def _on_disconnected(self, error: AriError) -> None:
+        self.metrics.ari_connected.set(0)
+        log.warning("asterisk_lost", error=str(error), calls=len(self._calls))
+
+    def _live_calls(self) -> list[LiveCall]:
+        return [call.live_call for call in self._calls.values()]
+
+    async def _end_call(self, call_id: str) -> None:
+        if (call := self._calls.get(call_id)) is not None:
+            call.caller_is_gone()
+
+    async def _call_broken(self, call_id: str, missing: frozenset[str]) -> None:
+        log.warning("call_broken", call_id=call_id, missing=sorted(missing))
+        if (call := self._calls.get(call_id)) is not None:
+            call.finish(Outcome.FELL_BACK)
+
+    def _on_new_channel(self, start: StasisStart, lane: Lane) -> Handler | None:
+        refusal = self._refusal()
+        if refusal or self._services is None:
+            log.warning("call_refused", reason=refusal or "starting", channel=start.channel.name)
+            self.metrics.calls_ended.labels("refused").inc()
+            self._spawn(self._send_on(start.channel), f"send-on-{start.channel.id}")
+            return None
+        call = Call(start, lane, self._services)
+        self._calls[call.call_id] = call
+        self.metrics.calls_active.set(len(self._calls))
+        self._spawn(self._run_call(call), f"call-{call.call_id}")
+        return call.on_event
+
+    def _refusal(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if len(self._calls) >= self._settings.calls.max_concurrent:
+            return f"calls.max_concurrent ({self._settings.calls.max_concurrent}) reached"
+        return ""
+
+    async def _run_call(self, call: Call) -> None:
+        try:
+            await call.run()
+        finally:
+            del self._calls[call.call_id]
+            self.metrics.calls_active.set(len(self._calls))
+
+    async def _send_on(self, channel: Channel) -> None:
+        try:
+            await continue_caller(self._ari, channel.id, self._fallback)
+        except AriError as error:
+            log.warning("caller_not_sent_on", channel=channel.name, error=str(error))
+
+    def _destroy_stray(self, channel: Channel) -> None:
+        async def destroy() -> None:
+            with contextlib.suppress(AriError):
+                await channels.hangup(self._ari, channel.id)
+
+        self._spawn(destroy(), f"stray-{channel.id}")
+
+    # --- what the pages ask -----------------------------------------------------------------------------------------
+
+    def ready(self) -> Readiness:
+        if self._stopping:
+            return Readiness("stopping", retryable=False)
+        if not self._ari.connected:
+            error = self._ari.last_error
+            return Readiness(str(error or "connecting to Asterisk"), retryable=not isinstance(error, AriUnauthorized))
+        default = self._settings.calls.default_context
+        if (unprepared := self._unprepared.get(default)) is not None:
+            return Readiness(f"context {default}: {unprepared.reason}", retryable=unprepared.retryable)
+        return Readiness()
+
+    def health(self) -> dict[str, Any]:
+        figures = self._media.figures()
+        readiness = self.ready()
+        return {
+            "status": "ok" if readiness else "degraded",
+            "reason": readiness.reason,
+            "calls": len(self._calls),
+            "max_calls": self._settings.calls.max_concurrent,
+            "asterisk": {"connected": self._ari.connected, "app": self._ari.app},
+            "media": {
+                "ports_in_use": self._ports.in_use,
+                "ports": self._ports.size,
+                "late_ticks": figures.late_ticks,
+                "skipped_ticks": figures.skipped_ticks,
+                "gap_p99_ms": round(figures.gap_p99_ms, 2),
+                "busy_share": round(figures.busy_share, 4),
+            },
+            "contexts": {name: self._unprepared.get(name, Readiness("ready")).reason for name in self._contexts},
+        }
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [call.describe() for call in self._calls.values()]
+
+    # --- tasks ------------------------------------------------------------------------------------------------------
+
+    async def _keep_figures(self) -> None:
+        while True:
+            self.metrics.ports_in_use.set(self._ports.in_use)
+            self.metrics.late_ticks.set(self._media.figures().late_ticks)
+            await asyncio.sleep(FIGURES_EVERY_S)
+
+    def _spawn(self, coroutine: Any, name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=error)
+
+    async def _end_tasks(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _addresses(host: str) -> set[str]:
+    """The addresses Asterisk's media may come from: those its name stands for."""
+    with contextlib.suppress(ValueError):
+        return {str(ipaddress.ip_address(host))}
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigError(f"asterisk.host: {host!r} cannot be looked up: {error}") from None
+    return {str(entry[4][0]) for entry in found}

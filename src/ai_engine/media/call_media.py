@@ -1,0 +1,196 @@
+"""A call's half on the media thread: transport, voice activity and conversation, driven by one tick in 20 ms.
+
+The other half, `Call` and its provider, lives on the control loop. What crosses: decisions, as one list per tick that
+has any; provider events, one by one and in order; and the few things that a call does to its conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from ai_engine.conversation.conversation import Conversation
+from ai_engine.conversation.decisions import Decision, SendAudio
+from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
+from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.transport import Frame, MediaTransport
+from ai_engine.providers.provider import AgentAudio, ProviderEvent
+from voice_wire.audio import AudioFormat, StreamingResampler, decode, encode
+
+_log = structlog.get_logger(__name__)
+
+
+class FrameTap(Protocol):
+    """Sees each of the caller's frames (recording, live display). Must return at once."""
+
+    def __call__(self, frame: Frame, now: float) -> None: ...
+
+
+class CallMedia:
+    """One call's sound. Public methods are for the control loop, unless they say otherwise."""
+
+    def __init__(
+        self,
+        media: MediaLoop,
+        transport: MediaTransport,
+        conversation: Conversation,
+        *,
+        call_id: str,
+        detector: SpeechDetector,
+        control: asyncio.AbstractEventLoop,
+        on_decisions: Callable[[list[Decision]], None],
+        on_failed: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_decisions` and `on_failed` are called on `control`; after `on_failed` nothing is heard or said."""
+        self.transport = transport
+        self.conversation = conversation
+        self._media = media
+        self._detector = detector
+        self._control = control
+        self._on_decisions = on_decisions
+        self._on_failed = on_failed
+        self._call_id = call_id
+        self._clock = clock
+        self._stream: SpeechStream | None = None
+        self._converter = _AgentAudioConverter(transport.format)
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"CallMedia({self._call_id!r})"
+
+    # --- from the control loop --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to hear and speak: the caller is connected."""
+        self._media.post(self._start)
+
+    def provider_event(self, event: ProviderEvent) -> None:
+        """Hand the provider's next event to the conversation; agent audio in any format."""
+        if isinstance(event, AgentAudio) and event.format != self.transport.format:
+            event = self._converter.convert(event)
+        self._media.post(self._provider_event, event)
+
+    def run(self, action: Callable[[Conversation, float], object]) -> None:
+        """Do something to the conversation on the media thread: `media.run(lambda c, now: c.dtmf("5", now))`."""
+        self._media.post(self._act, action)
+
+    async def close(self) -> None:
+        """End the conversation, whose last decisions come first, and give the transport back. Idempotent."""
+        try:
+            closing = self._media.submit(self._close())
+        except RuntimeError:  # the media loop has ended: nothing ticks any more
+            await self._close()
+            return
+        await asyncio.wrap_future(closing)
+
+    def _report(self, error: Exception) -> None:
+        _log.error("call_media_failed", call_id=self._call_id, exc_info=error)
+        self._on_failed(error)
+
+    # --- on the media thread ----------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """20 ms of the caller in, 20 ms of the agent out."""
+        transport, conversation = self.transport, self.conversation
+        frame = transport.receive(now)
+        conversation.hear(frame, now)
+        if self._stream is not None:
+            self._stream.push(frame.pcm, now)
+        conversation.tick(now)
+        if conversation.decisions:
+            self._hand_over()
+        transport.transmit(now)
+
+    def failed(self, error: Exception) -> None:
+        """The tick raised; the pacer has removed this call."""
+        self._to_control(self._report, error)
+
+    def _start(self) -> None:
+        if self._ended:
+            return
+        self._stream = self._detector.open(self._call_id, self._speech_probability)
+        self._act(Conversation.start)
+        self._media.add(self)
+
+    def _speech_probability(self, probability: float, at: float) -> None:
+        self._act(lambda conversation, now: conversation.speech_probability(probability, at, now))
+
+    def _provider_event(self, event: ProviderEvent) -> None:
+        self._act(lambda conversation, now: conversation.provider_event(event, now))
+
+    def _act(self, action: Callable[[Conversation, float], object]) -> None:
+        try:
+            action(self.conversation, self._clock())
+        except Exception as error:  # noqa: BLE001 - a call's root on this thread, as its tick is: only this call ends
+            self._media.remove(self)
+            self.failed(error)
+        if self.conversation.decisions:
+            self._hand_over()
+
+    async def _close(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._media.remove(self)
+            if self._stream is not None:
+                self._stream.close()
+            self._act(Conversation.end)
+        await self.transport.close()
+
+    def _hand_over(self) -> None:
+        decisions, self.conversation.decisions = self.conversation.decisions, []
+        self._to_control(self._on_decisions, _joined(decisions))
+
+    def _to_control(self, function: Callable[..., None], argument: object) -> None:
+        try:
+            self._control.call_soon_threadsafe(function, argument)
+        except RuntimeError:  # the control loop has ended; so has the call
+            _log.debug("decisions_dropped", call_id=self._call_id)
+
+
+def _joined(decisions: list[Decision]) -> list[Decision]:
+    """The same decisions, with the audio of a replay (hundreds of frames after an interruption) in one piece."""
+    if len(decisions) < 2:
+        return decisions
+    joined: list[Decision] = []
+    pieces: list[bytes] = []
+    for position, decision in enumerate(decisions):
+        if not isinstance(decision, SendAudio):
+            joined.append(decision)
+            continue
+        pieces.append(decision.audio)
+        following = decisions[position + 1] if position + 1 < len(decisions) else None
+        if not isinstance(following, SendAudio) or following.turn != decision.turn:
+            joined.append(SendAudio(decision.turn, b"".join(pieces)))
+            pieces.clear()
+    return joined
+
+
+class _AgentAudioConverter:
+    """Agent audio in the transport's format, chunk by chunk without a seam."""
+
+    def __init__(self, format: AudioFormat) -> None:
+        self._format = format
+        self._resampler: StreamingResampler | None = None
+        self._key: tuple[int, int, AudioFormat] | None = None
+        self._half_sample = b""
+
+    def convert(self, event: AgentAudio) -> AgentAudio:
+        key = (event.turn, event.revision, event.format)
+        if key != self._key:
+            self._key = key
+            self._half_sample = b""
+            self._resampler = StreamingResampler(event.format.sample_rate_hz, self._format.sample_rate_hz)
+        audio = self._half_sample + event.audio
+        whole = len(audio) - len(audio) % event.format.bytes_per_sample
+        audio, self._half_sample = audio[:whole], audio[whole:]
+        pcm = decode(audio, event.format.encoding) if audio else np.zeros(0, np.int16)
+        assert self._resampler is not None
+        converted = encode(self._resampler.feed(pcm), self._format.encoding)
+        return replace(event, audio=converted, format=self._format)

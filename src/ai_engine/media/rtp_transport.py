@@ -1,0 +1,326 @@
+"""RTP to and from Asterisk: a `MediaTransport` on a UDP socket of its own.
+
+The socket is read when the pacer ticks, not when packets come: sound is handed out by ticks anyway, and waking the loop
+for each packet costs more than all the rest (the kernel's time stamps tell when each packet really came).
+
+Asterisk sends from the port it listens on, so one address is the peer in both directions. It is told by the channel's
+`UNICASTRTP_LOCAL_ADDRESS` and `_PORT` (`expect`) or is the first allowed address heard; from then on it alone is heard.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ai_engine.media.concealment import Concealment
+from ai_engine.media.jitter import JitterBuffer, Payload
+from ai_engine.media.ports import RtpPorts
+from ai_engine.media.rtp import (
+    COMFORT_NOISE_TYPES,
+    HEADER_BYTES,
+    PT_L16_MONO,
+    PT_PCMA,
+    PT_PCMU,
+    RtpError,
+    RtpPacket,
+    is_rtcp,
+    write_header,
+)
+from ai_engine.media.transport import Frame, FrameKind
+from voice_core.playout import Playout
+from voice_wire.audio import ALAW_8K, MULAW_8K, PCM_8K, AudioFormat, Pcm, decode_alaw, decode_mulaw
+
+FRAME_MS: Final = 20
+FRAME_SAMPLES: Final = 160
+_FRAME_S: Final = FRAME_MS / 1000
+
+_QUIET_PEAK: Final = 512
+"""-36 dBFS: a frame without a louder sample can be left out or stretched unnoticed."""
+_FIRST_DYNAMIC_TYPE: Final = 96
+_DATAGRAM_BYTES: Final = 2048
+_SO_TIMESTAMPNS: Final = 35
+"""Linux; Python has no name for it. Arrival times as seconds and nanoseconds of CLOCK_REALTIME."""
+_TIMESTAMP: Final = struct.Struct("@ll")
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_TIMESTAMP.size)
+_MOST_WAIT_S: Final = 5.0
+"""Longer in the socket's queue than this means that the wall clock was set, not that the packet waited."""
+_MOST_READS: Final = 600
+"""Per tick: more than a socket's queue holds, so that a flood cannot keep the loop busy for ever."""
+_FLOOD: Final = 50
+"""Strays within one tick that make us leave the filtering to the kernel."""
+_MOST_BEHIND_FRAMES: Final = 2
+
+
+def _decode_l16(payload: Payload) -> Pcm:
+    return np.frombuffer(payload, ">i2").astype(np.int16)
+
+
+def _swap(frame: bytes) -> bytes:
+    return np.frombuffer(frame, np.int16).byteswap().tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class WireFormat:
+    """What Asterisk calls a format, and what that is on the wire (ASTERISK's RTP table: these three work both ways)."""
+
+    name: str
+    payload_type: int
+    format: AudioFormat
+    decode: Callable[[Payload], Pcm]
+
+
+WIRE_FORMATS: Final = {
+    wire.name: wire
+    for wire in (
+        WireFormat("ulaw", PT_PCMU, MULAW_8K, decode_mulaw),
+        WireFormat("alaw", PT_PCMA, ALAW_8K, decode_alaw),
+        WireFormat("slin", PT_L16_MONO, PCM_8K, _decode_l16),
+    )
+}
+"""`slin` is big-endian on the wire and little-endian (`linear16`) everywhere else."""
+
+
+@dataclass(slots=True)
+class RtpStats:
+    """What came and went since the call began."""
+
+    packets_received: int = 0
+    packets_sent: int = 0
+    send_errors: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicates: int = 0
+    concealed: int = 0
+    restarts: int = 0
+    strays: int = 0
+    """Datagrams from anybody but the peer; ignored. Once they flood, the kernel drops them uncounted."""
+    malformed: int = 0
+    rtcp: int = 0
+    events: int = 0
+    """Packets with a dynamic payload type, like telephone events (RFC 4733); the digits come by ARI."""
+    unexpected: int = 0
+    """Packets of another static payload type than the one agreed on."""
+    jitter_ms: float = 0.0
+    delay_ms: float = 0.0
+    """How long sound waits in the jitter buffer."""
+
+
+class RtpTransport:
+    """A call's sound as RTP. Made and used on the media loop; nothing in it blocks."""
+
+    def __init__(
+        self,
+        ports: RtpPorts,
+        *,
+        wire_format: str = "ulaw",
+        allowed_sources: Collection[str] = ("127.0.0.1",),
+        downstream_ms: float = 80.0,
+        send_silence: bool = True,
+    ) -> None:
+        """`allowed_sources` are Asterisk's addresses. Raises `PortError`, and `ValueError` for another format.
+
+        `send_silence`: frames of silence go out while the agent says nothing. They cost 0.2 ms of CPU per call-second,
+        and keep alive what dies of silence: NAT bindings, session border controllers and phones that hang up when no
+        RTP comes, and the bridge, for Asterisk sends no RTP to us before some sound flows in it. Without, nothing is
+        sent in silence (DTX), and a marker bit says where the talkspurt begins.
+        """
+        wire = WIRE_FORMATS.get(wire_format)
+        if wire is None:
+            raise ValueError(
+                f"RTP format {wire_format!r} does not work both ways with Asterisk; use {', '.join(WIRE_FORMATS)}"
+            )
+        self.format = wire.format
+        self.pcm_rate_hz = 8000
+        self.played = Playout(wire.format, downstream_ms=downstream_ms)
+        self._ports = ports
+        self._socket = ports.bind()
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._receive_message = self._socket.recvmsg
+        self._allowed_sources = frozenset(allowed_sources)
+        self._peer: tuple[str, int] | None = None
+        self._expected_port: int | None = None
+        self._connected = False
+        self._closed = False
+
+        self._decode = wire.decode
+        self._payload_type = wire.payload_type
+        self._bytes_per_sample = wire.format.bytes_per_sample
+        self._jitter = JitterBuffer(bytes_per_sample=self._bytes_per_sample, is_quiet=self._is_quiet)
+        self._concealment = Concealment()
+        self._stats = RtpStats()
+        silence = bytes(2 * FRAME_SAMPLES)
+        self._silent_frame = Frame(silence, FrameKind.SILENCE)
+        self._faded_frame = Frame(silence, FrameKind.CONCEALED)
+
+        self._silent_payload = wire.format.silence(FRAME_MS) if send_silence else None
+        self._big_endian = wire is WIRE_FORMATS["slin"]
+        self._packet = bytearray(HEADER_BYTES + FRAME_SAMPLES * self._bytes_per_sample)
+        self._ssrc = random.getrandbits(32)
+        self._sequence = random.getrandbits(16)
+        self._timestamp_offset = random.getrandbits(32)
+        self._began_at: float | None = None
+        self._frame_number = 0  # 20 ms since `_began_at`, sent or not
+        self._in_talkspurt = False
+
+    @property
+    def local_port(self) -> int:
+        """The port to name in `external_host`."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Where sound comes from and goes to; None as long as that is not known."""
+        return self._peer
+
+    def expect(self, host: str, port: int) -> None:
+        """Lock to the address that the channel reports. An unspecified host (0.0.0.0) locks the port only."""
+        if host in {"", "0.0.0.0", "::"}:
+            self._expected_port = port
+            self._peer = self._peer if self._peer is not None and self._peer[1] == port else None
+        else:
+            self._peer = (host, port)
+        if self._connected and self._peer is not None:
+            self._socket.connect(self._peer)
+
+    def stats(self, now: float) -> RtpStats:
+        """The counters, up to date. The object goes on changing."""
+        stats, received = self._stats, self._jitter.stats
+        stats.lost, stats.late, stats.duplicates = self._jitter.lost, received.late, received.duplicates
+        stats.concealed, stats.restarts = received.concealed, received.restarts
+        stats.jitter_ms, stats.delay_ms = self._jitter.jitter_ms, self._jitter.delay_ms(now)
+        return stats
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def receive(self, now: float) -> Frame:
+        """The next 20 ms of the caller, always a frame: silence when there is none."""
+        if not self._closed:
+            self._read(now)
+        payload, kind = self._jitter.get(now)
+        if payload is not None:
+            return Frame(self._concealment.heard(self._decode(payload)).tobytes(), kind)
+        if kind is FrameKind.CONCEALED:
+            made_up = self._concealment.conceal()
+            return self._faded_frame if made_up is None else Frame(made_up.tobytes(), kind)
+        self._concealment.fell_silent()
+        return self._silent_frame
+
+    def _read(self, now: float) -> None:
+        """Take all packets that have come since the last tick."""
+        wall = 0.0
+        strays_before = self._stats.strays
+        try:
+            for _ in range(_MOST_READS):
+                datagram, ancillary, _, source = self._receive_message(_DATAGRAM_BYTES, _ANCILLARY_BYTES)
+                if source != self._peer and not self._latch(source):
+                    self._stats.strays += 1
+                    continue
+                waited_s = 0.0
+                if ancillary:
+                    wall = wall or time.time()
+                    seconds, nanoseconds = _TIMESTAMP.unpack(ancillary[0][2])
+                    waited_s = wall - seconds - nanoseconds * 1e-9
+                    if not 0 <= waited_s <= _MOST_WAIT_S:
+                        waited_s = 0.0
+                if self._take(datagram, now - waited_s) and waited_s < _FRAME_S and self._jitter.ready:
+                    return  # one packet a tick, as usual: spare the look for another, which can wait if there is one
+        except BlockingIOError:
+            pass
+        except OSError:  # an ICMP answer to what we sent earlier: Asterisk is gone, and ARI will say so
+            self._stats.send_errors += 1
+        finally:
+            if self._stats.strays - strays_before > _FLOOD and self._peer is not None and not self._connected:
+                self._socket.connect(self._peer)
+                self._connected = True
+
+    def _latch(self, source: tuple[str, int]) -> bool:
+        """Take the first allowed address as the peer; False for a stray."""
+        if self._peer is not None or source[0] not in self._allowed_sources:
+            return False
+        if self._expected_port is not None and source[1] != self._expected_port:
+            return False
+        self._peer = source
+        return True
+
+    def _take(self, datagram: bytes, arrived_s: float) -> bool:
+        """Put a datagram of the peer where it belongs; True for a whole frame of audio or more."""
+        if is_rtcp(datagram):
+            self._stats.rtcp += 1
+            return False
+        try:
+            packet = RtpPacket.parse(datagram)
+        except RtpError:
+            self._stats.malformed += 1
+            return False
+        self._stats.packets_received += 1
+        n_bytes = len(packet.payload)
+        if packet.payload_type == self._payload_type and n_bytes and n_bytes % self._bytes_per_sample == 0:
+            self._jitter.put(packet, arrived_s)
+            return n_bytes >= FRAME_SAMPLES * self._bytes_per_sample
+        if packet.payload_type >= _FIRST_DYNAMIC_TYPE:
+            self._stats.events += 1
+        elif packet.payload_type == self._payload_type:
+            self._stats.malformed += 1
+        elif packet.payload_type not in COMFORT_NOISE_TYPES:
+            self._stats.unexpected += 1
+        self._jitter.skip(packet, arrived_s)
+        return False
+
+    def _is_quiet(self, payload: Payload) -> bool:
+        return int(np.abs(self._decode(payload).astype(np.int32)).max()) < _QUIET_PEAK
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def transmit(self, now: float) -> None:
+        """Send the next 20 ms of `played`, or silence, or nothing; to nowhere as long as the peer is not known."""
+        frame = self.played.next_frame(now)
+        if self._began_at is None:
+            self._began_at = now
+        else:
+            self._frame_number += 1
+            behind = round((now - self._began_at) * 1000 / FRAME_MS) - self._frame_number
+            if behind > _MOST_BEHIND_FRAMES:  # ticks were left out: timestamps follow the clock, not the packets
+                self._frame_number += behind
+                self._in_talkspurt = False
+        payload = self._silent_payload if frame is None else frame
+        if payload is None or self._peer is None or self._closed:
+            self._in_talkspurt = False
+            return
+        packet = self._packet
+        packet[HEADER_BYTES:] = _swap(payload) if self._big_endian else payload
+        timestamp = (self._timestamp_offset + self._frame_number * FRAME_SAMPLES) & 0xFFFFFFFF
+        write_header(packet, self._payload_type, self._sequence, timestamp, self._ssrc, marker=not self._in_talkspurt)
+        self._in_talkspurt = True
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        try:
+            self._socket.sendto(packet, self._peer)
+            self._stats.packets_sent += 1
+        except OSError:  # a full queue or no route: the next frame is due in 20 ms and this one is not worth waiting
+            self._stats.send_errors += 1
+
+    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
+        """Queue agent audio (in `format`) that speaks `text`."""
+        self.played.play(turn, audio, text, now)
+
+    def pause(self, now: float) -> None:
+        self.played.pause(now)
+
+    def resume(self, now: float) -> None:
+        self.played.resume(now)
+
+    def flush(self, now: float) -> None:
+        """Drop what has not been sent; `played` then says what was heard."""
+        self.played.flush(now)
+
+    async def close(self) -> None:
+        """Give the socket and its port back. Idempotent."""
+        self._closed = True
+        self._ports.give_back(self._socket)

@@ -1,0 +1,416 @@
+"""One call's connection to local_ai_server: a WebSocket that speaks protocol version 3 (docs/protocol.md).
+
+Owns the socket, its reconnection and who gets which answer. The three local components share it. When it is lost,
+every request in flight fails with a retryable `ComponentFailed`; it is then connected again in the background, with
+growing pauses, or at once when something is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from ai_engine.providers.components.component import ComponentFailed, ComponentName, OnPartial, SttTraits
+from ai_engine.providers.components.local_exchange import Exchange, Request
+from voice_wire.messages import (
+    Adopt,
+    Auth,
+    AuthResponse,
+    BackendChanged,
+    Cancel,
+    ClientMessage,
+    Done,
+    End,
+    Error,
+    LlmDelta,
+    Ping,
+    Pong,
+    ProtocolError,
+    ServerMessage,
+    SttResult,
+    SttStarted,
+    TtsStart,
+    pack_frame,
+    parse_frame,
+    parse_server_message,
+)
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+_GOODBYE_S: Final = 1.0
+"""For the server to answer `end`; calls end all the time, and one waits for this."""
+OUTBOX_MESSAGES: Final = 2048
+"""More than this waiting to be written means that the server has stopped reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSocketSettings:
+    """Where the server is, and how patient to be with it."""
+
+    url: str = "ws://127.0.0.1:8765"
+    token: str = field(default="", repr=False)
+    connect_timeout_s: float = 3.0
+    """For connecting and being authenticated."""
+    answer_timeout_s: float = 10.0
+    """Longest silence of the server on a request it has not finished."""
+    ping_interval_s: float = 30.0
+    """The server closes what is idle for 150 s; a ping not answered by the next one means that it is gone."""
+    backoff_first_s: float = 0.2
+    backoff_most_s: float = 10.0
+
+
+class LocalSocket:
+    """See the module. All methods belong to one event loop."""
+
+    def __init__(self, settings: LocalSocketSettings, *, call_id: str) -> None:
+        self._settings = settings
+        self._call_id = call_id
+        self._log = log.bind(call_id=call_id, server=settings.url)
+        self._connection: ClientConnection | None = None
+        self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue(OUTBOX_MESSAGES)
+        self._exchanges: dict[str, Exchange] = {}
+        self._by_stream: dict[int, Exchange] = {}
+        self._listeners: list[Callable[[SttTraits], None]] = []
+        self._next_request = 0
+        self._next_stream = 0
+        self._on_partial: dict[int, OnPartial] = {}
+        """Of the utterances that are open."""
+        self._owner: asyncio.Task[None] | None = None
+        self._attempt: asyncio.Future[None] | None = None
+        """The outcome of the connection attempt that is being made or comes next."""
+        self._hurry = asyncio.Event()
+        self._closing = False
+        self._refused: ComponentFailed | None = None
+        self._ponged = True
+        self.connections = 0
+        """How many times the socket has been up: streams of an earlier one are gone."""
+        self.traits = SttTraits(backend="", needs_gating=True)
+        self.default_voice = "default"
+        """What speaks when a request names no voice."""
+        self.late_frames = 0
+        """Audio that came after its request was cancelled, and was dropped."""
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def up(self) -> bool:
+        return self._connection is not None
+
+    async def ready(self) -> None:
+        """Return when the socket is up, connecting at once if it is not. Raises `ComponentFailed` ("connection")."""
+        if self._connection is not None:
+            return
+        if self._refused is not None:
+            raise self._refused
+        if self._closing:
+            raise ComponentFailed("connection", "the call has ended")
+        attempt = self._attempt
+        if attempt is None:
+            attempt = self._attempt = asyncio.get_running_loop().create_future()
+        if self._owner is None:
+            self._owner = asyncio.create_task(self._stay_connected(), name=f"local-socket {self._call_id}")
+        self._hurry.set()
+        await asyncio.shield(attempt)
+
+    async def close(self) -> None:
+        """Say `end`, close, and end everything that is in flight. Idempotent."""
+        self._closing = True
+        self._fail_all(ComponentFailed("connection", "the call has ended"))
+        self.send(End())
+        self._hurry.set()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            if self._connection is not None:
+                await asyncio.wait((owner,), timeout=_GOODBYE_S)
+            owner.cancel()
+            await asyncio.gather(owner, return_exceptions=True)
+        self._settle(ComponentFailed("connection", "the call has ended"))
+
+    def on_change(self, listener: Callable[[SttTraits], None]) -> None:
+        self._listeners.append(listener)
+        if self.traits.backend:
+            listener(self.traits)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    async def request(self, component: ComponentName, make: Callable[[str], Request]) -> Exchange:
+        """Send `make(request_id)` and return where its answers arrive. The caller must `close` it."""
+        await self.ready()
+        self._next_request += 1
+        request_id = f"r{self._next_request}"
+        exchange = Exchange(self, component, request_id, self._settings.answer_timeout_s)
+        self._exchanges[request_id] = exchange
+        self._post(make(request_id).to_json())
+        return exchange
+
+    def cancel(self, request_id: str) -> None:
+        """Nothing of this request is delivered any more, and the server stops working on it."""
+        if self._exchanges.pop(request_id, None) is not None:
+            self.send(Cancel(request_id=request_id))
+        self._forget_streams(request_id)
+
+    def release(self, request_id: str) -> None:
+        """Nothing of this request is waited for any more; the server may finish it."""
+        self._exchanges.pop(request_id, None)
+        self._forget_streams(request_id)
+
+    def adopt(self, request_id: str) -> None:
+        if request_id in self._exchanges:
+            self.send(Adopt(request_id=request_id))
+
+    def send(self, message: ClientMessage) -> None:
+        """A message without an answer of its own; dropped while there is no connection."""
+        if self._connection is not None:
+            self._post(message.to_json())
+
+    def new_stream(self, on_partial: OnPartial) -> int:
+        """The number of a new utterance. `on_partial` is told of its words until `forget_stream`."""
+        self._next_stream += 1
+        self._on_partial[self._next_stream] = on_partial
+        return self._next_stream
+
+    def forget_stream(self, stream_id: int) -> None:
+        self._on_partial.pop(stream_id, None)
+
+    def send_audio(self, stream_id: int, sequence: int, audio: bytes) -> None:
+        if self._connection is not None:
+            self._post(pack_frame(stream_id, sequence, audio))
+
+    # --- the connection -----------------------------------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        pause_s = self._settings.backoff_first_s
+        while not self._closing and self._refused is None:
+            self._hurry.clear()
+            if self._attempt is None:
+                self._attempt = asyncio.get_running_loop().create_future()
+            try:
+                connection = await self._connect()
+            except ComponentFailed as failure:
+                if not failure.retryable:
+                    self._refused = failure
+                self._settle(failure)
+                self._log.warning("local server not reached", reason=str(failure))
+                pause_s = min(pause_s * 2, self._settings.backoff_most_s)
+            else:
+                pause_s = self._settings.backoff_first_s
+                reason = await self._serve(connection)
+                if not self._closing:
+                    self._log.warning("local server lost", reason=reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):
+                    await self._hurry.wait()
+        self._settle(self._refused or ComponentFailed("connection", "the call has ended"))
+
+    async def _connect(self) -> ClientConnection:
+        where = self._settings.url
+        connection = None
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                connection = await connect(
+                    where, compression=None, max_size=MAX_MESSAGE_BYTES, ping_interval=None, proxy=None, close_timeout=1
+                )
+                await self._authenticate(connection)
+        except TimeoutError:
+            message = f"local_ai_server at {where} does not answer; see its log"
+            raise await self._abandon(connection, ComponentFailed("connection", message, retryable=True)) from None
+        except ComponentFailed as failure:
+            raise await self._abandon(connection, failure) from None
+        except ProtocolError as error:
+            message = f"what answers at {where} is not local_ai_server: {error}"
+            raise await self._abandon(connection, ComponentFailed("connection", message)) from None
+        except InvalidURI as error:
+            raise ComponentFailed("connection", f"LOCAL_WS_URL {where!r} is not a WebSocket address: {error}") from None
+        except ConnectionClosed as error:
+            message = f"local_ai_server at {where} closed the connection: {error}"
+            raise ComponentFailed("connection", message, retryable=True) from None
+        except (OSError, InvalidHandshake) as error:
+            message = (
+                f"no local_ai_server at {where} ({error}); start it with `python -m local_ai_server` "
+                "or set LOCAL_WS_URL to where it is"
+            )
+            raise ComponentFailed("connection", message, retryable=True) from None
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.transport.abort()
+            raise
+        return connection
+
+    async def _abandon(self, connection: ClientConnection | None, failure: ComponentFailed) -> ComponentFailed:
+        if connection is not None:
+            await connection.close()
+        return failure
+
+    async def _authenticate(self, connection: ClientConnection) -> None:
+        auth = Auth(auth_token=self._settings.token, call_id=self._call_id, protocol_version=3)
+        await connection.send(auth.to_json())
+        answer = self._parse(await connection.recv(decode=True))
+        if isinstance(answer, Error):
+            retryable = answer.code in ("server_at_capacity", "rate_limited")
+            raise ComponentFailed("connection", f"local_ai_server: {answer.message}", retryable=retryable)
+        if not isinstance(answer, AuthResponse):
+            raise ComponentFailed("connection", f"what answers at {self._settings.url} is not local_ai_server")
+        if answer.status != "ok":
+            message = (
+                f"local_ai_server refused us ({answer.message}): LOCAL_WS_AUTH_TOKEN must be the same on both sides"
+            )
+            raise ComponentFailed("connection", message)
+        if answer.protocol_version != 3:
+            raise ComponentFailed("connection", "local_ai_server is too old: it does not speak protocol version 3")
+        if answer.tts_voices:
+            self.default_voice = answer.tts_voices[0]
+        if answer.stt_backend is not None:
+            needs_gating = True if answer.needs_gating is None else answer.needs_gating
+            self._set_traits(SttTraits(answer.stt_backend, needs_gating))
+
+    async def _serve(self, connection: ClientConnection) -> str:
+        """Run the connection until it ends; returns why it did."""
+        self._outbox = asyncio.Queue(OUTBOX_MESSAGES)
+        self._connection = connection
+        self.connections += 1
+        self._ponged = True
+        self._settle(None)
+        parts = [asyncio.create_task(part) for part in (self._read(connection), self._write(connection), self._ping())]
+        reason = "closed"
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            reason = self._why(done.pop())
+        finally:
+            self._connection = None
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            self._fail_all(
+                ComponentFailed("connection", f"connection to local_ai_server lost: {reason}", retryable=True)
+            )
+            if self._closing:
+                await connection.close()
+            else:
+                connection.transport.abort()
+            await connection.wait_closed()
+        return reason
+
+    def _why(self, part: asyncio.Task[str]) -> str:
+        if (error := part.exception()) is None:
+            return part.result()
+        self._log.error("local socket broke", exc_info=error)
+        return f"internal error: {type(error).__name__}"
+
+    async def _read(self, connection: ClientConnection) -> str:
+        try:
+            async for message in connection:
+                if isinstance(message, str):
+                    self._deliver(self._parse(message))
+                else:
+                    self._deliver_audio(message)
+        except ProtocolError as error:
+            return f"the server broke the protocol: {error}"
+        except ConnectionClosed as error:
+            return str(error)
+        return "closed by the server"
+
+    async def _write(self, connection: ClientConnection) -> str:
+        try:
+            while True:
+                await connection.send(await self._outbox.get())
+        except ConnectionClosed as error:
+            return str(error)
+
+    async def _ping(self) -> str:
+        while True:
+            await asyncio.sleep(self._settings.ping_interval_s)
+            if not self._ponged:
+                return "the server does not answer pings"
+            self._ponged = False
+            self.send(Ping())
+
+    def _parse(self, text: str) -> ServerMessage | None:
+        try:
+            return parse_server_message(text)
+        except ProtocolError as error:
+            if error.code == "unknown_type":
+                return None
+            raise
+
+    def _deliver(self, message: ServerMessage | None) -> None:
+        match message:
+            case SttResult(is_partial=True, stream_id=int(stream_id)):
+                if (tell := self._on_partial.get(stream_id)) is not None:
+                    tell(message.text.strip(), message.stt_backend)
+            case LlmDelta() | SttResult() | Done():
+                self._hand_to(message.request_id, message)
+            case TtsStart():
+                if (exchange := self._exchanges.get(message.request_id)) is not None:
+                    self._by_stream[message.stream_id] = exchange
+                    exchange.put(message)
+            case Error():
+                if not self._hand_to(message.request_id, message):
+                    self._log.warning("local server complains", code=message.code, reason=message.message)
+            case SttStarted():
+                self._set_traits(SttTraits(message.stt_backend, message.needs_gating))
+            case BackendChanged(stt_backend=str(backend), needs_gating=bool(needs_gating)):
+                self._set_traits(SttTraits(backend, needs_gating))
+            case Pong():
+                self._ponged = True
+            case _:
+                pass
+
+    def _hand_to(self, request_id: str | None, message: LlmDelta | SttResult | Done | Error) -> bool:
+        exchange = self._exchanges.get(request_id or "")
+        if exchange is None:
+            return False
+        if isinstance(message, Done | Error):
+            self.release(exchange.request_id)
+        exchange.put(message)
+        return True
+
+    def _deliver_audio(self, message: bytes) -> None:
+        frame = parse_frame(message)
+        exchange = self._by_stream.get(frame.stream_id)
+        if exchange is None:
+            self.late_frames += 1
+        else:
+            exchange.put(frame.audio)
+
+    def _post(self, message: str | bytes) -> None:
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self._log.error("local server has stopped reading", waiting=self._outbox.qsize())
+            if self._connection is not None:
+                self._connection.transport.abort()
+
+    def _set_traits(self, traits: SttTraits) -> None:
+        if traits != self.traits:
+            self.traits = traits
+            for listener in self._listeners:
+                listener(traits)
+
+    def _settle(self, failure: ComponentFailed | None) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is None or attempt.done():
+            return
+        if failure is None:
+            attempt.set_result(None)
+        else:
+            attempt.set_exception(failure)
+            attempt.exception()  # nobody may be waiting, and that is no error
+
+    def _fail_all(self, failure: ComponentFailed) -> None:
+        exchanges, self._exchanges = list(self._exchanges.values()), {}
+        self._by_stream.clear()
+        for exchange in exchanges:
+            exchange.fail(failure)
+
+    def _forget_streams(self, request_id: str) -> None:
+        for stream_id in [s for s, exchange in self._by_stream.items() if exchange.request_id == request_id]:
+            del self._by_stream[stream_id]

@@ -1,0 +1,134 @@
+"""Pipelines from the configuration: which three components, and how they answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ai_engine.contexts import Context
+from ai_engine.conversation.rendered import Progress
+from ai_engine.providers.answering import Answering, AnsweringSettings, stock_phrases
+from ai_engine.providers.components.component import ComponentFailed, LanguageModel, SpeechToText, TextToSpeech
+from ai_engine.providers.components.options import Options, choose, read_options
+from ai_engine.providers.components.registry import (
+    LANGUAGE_MODELS,
+    SPEECH_TO_TEXT,
+    TEXT_TO_SPEECH,
+    ComponentChoice,
+)
+from ai_engine.providers.pipeline import PipelineProvider
+from ai_engine.providers.provider import CallInfo, ProviderError
+from ai_engine.providers.services import CallScope, Services
+from model_worker.errors import WorkerError
+from voice_wire.audio import AudioFormat
+from voice_wire.messages import Sampling
+
+
+class AnswerOptions(BaseModel):
+    """How a pipeline answers, whatever it is made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampling: Sampling | None = None
+    """Of the language model; absent: what suits `small_model`."""
+    small_model: bool = True
+    """The model is shown examples and may state no fact it was not given. False for models that follow instructions."""
+    max_words: int = Field(default=60, ge=5, le=500)
+    """A generated answer ends before the phrase that would make it longer."""
+    first_phrase_words: int = Field(default=5, ge=1, le=30)
+    """The first phrase is spoken when it has this many words."""
+
+    def settings(self) -> AnsweringSettings:
+        return AnsweringSettings(
+            sampling=self.sampling,
+            small_model=self.small_model,
+            max_words=self.max_words,
+            first_phrase_words=self.first_phrase_words,
+        )
+
+
+class PipelineOptions(AnswerOptions):
+    stt: ComponentChoice = ComponentChoice()
+    llm: ComponentChoice = ComponentChoice()
+    tts: ComponentChoice = ComponentChoice()
+
+
+class PipelineFactory:
+    """Implements `ProviderFactory`."""
+
+    def __init__(self, options: PipelineOptions, services: Services) -> None:
+        """Raises `ConfigError` for components or options that do not exist."""
+        self._options = options
+        self._services = services
+        self._voices: dict[str, str] = {}
+        """The voice each context was rendered with."""
+        self._make_stt = choose(SPEECH_TO_TEXT, options.stt.kind, "speech to text")
+        self._make_llm = choose(LANGUAGE_MODELS, options.llm.kind, "language model")
+        self._make_tts = choose(TEXT_TO_SPEECH, options.tts.kind, "text to speech")
+        self._components(CallScope(_NOBODY, services))  # so that they complain about their options now
+
+    def create(self, call: CallInfo, context: Context, *, no_information: str) -> PipelineProvider:
+        stt, llm, tts = self._components(CallScope(call, self._services))
+        answering = Answering(
+            llm=llm,
+            tts=tts,
+            answers=self._services.matcher(call.context, context),
+            rendered=self._services.rendered,
+            no_information=no_information,
+            settings=self._options.settings(),
+        )
+        return PipelineProvider(stt=stt, llm=llm, tts=tts, answering=answering, clock=self._services.clock)
+
+    def _components(self, scope: CallScope) -> tuple[SpeechToText, LanguageModel, TextToSpeech]:
+        return (
+            self._make_stt(scope, self._options.stt.options),
+            self._make_llm(scope, self._options.llm.options),
+            self._make_tts(scope, self._options.tts.options),
+        )
+
+    async def prepare(
+        self, name: str, context: Context, audio_format: AudioFormat, progress: Progress | None = None
+    ) -> None:
+        call = CallInfo(f"prepare-{name}", name, context.prompt, context.language, context.voice, audio_format)
+        tts = self._make_tts(CallScope(call, self._services), self._options.tts.options)
+        rendered = self._services.rendered
+        stock = stock_phrases(context.no_information, self._options.settings())
+        lines = list(dict.fromkeys((*context.lines_to_render(), *stock)))
+        asked_for = f"{self._options.tts.kind} {context.voice or ''}"
+        if name not in self._voices and (kept := await rendered.load_voice(asked_for)) is not None:
+            self._voices[name] = kept  # so that an apology can be heard while the TTS is away
+            for line in lines:
+                await rendered.load(line, kept, audio_format)
+        try:
+            await tts.start()
+            self._voices[name] = tts.voice
+            await rendered.keep_voice(asked_for, tts.voice)
+            await rendered.prepare(lines, tts, audio_format, progress)
+        except ComponentFailed as failure:
+            raise ProviderError(str(failure), retryable=failure.retryable) from failure
+        finally:
+            await tts.stop()
+        matcher = self._services.matcher(name, context)
+        try:
+            if matcher is not None:
+                await matcher.prepare()
+        except WorkerError as error:
+            raise ProviderError(f"known answers: {error}", retryable=error.retryable) from error
+
+    def rendered_line(self, name: str, text: str, audio_format: AudioFormat) -> bytes | None:
+        return self._services.rendered.get(text, self._voices.get(name, ""), audio_format)
+
+
+def make_pipeline(options: Options, services: Services) -> PipelineFactory:
+    return PipelineFactory(read_options(PipelineOptions, options, "pipeline"), services)
+
+
+_NOBODY = CallInfo("", "", "", "en", None, AudioFormat("mulaw", 8000))
+
+
+def with_components(kind: str, options: Options, services: Services, what: str) -> PipelineFactory:
+    """A pipeline whose three components are all of one kind."""
+    answer = read_options(AnswerOptions, options, what)
+    chosen: dict[str, Any] = {part: ComponentChoice(kind=kind) for part in ("stt", "llm", "tts")}
+    return PipelineFactory(PipelineOptions(**dict(answer), **chosen), services)

@@ -1,0 +1,191 @@
+"""The engine's settings: `config/ai-agent.yaml`, `ai-agent.local.yaml` over it, and the environment over both.
+
+Secrets come from the environment alone. Each field says what it does and in which unit.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from ai_engine.config_file import ConfigError, Document, overlay, read_document, validate
+from ai_engine.conversation_section import ConversationSection
+from ai_engine.environment import SettingPath, overrides, read_environment
+
+OVERLAY_NAME = "ai-agent.local.yaml"
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PortRange(Section):
+    """First and last UDP port, both included. Written `18080-18579`."""
+
+    first: int = Field(ge=1024, le=65535)
+    last: int = Field(ge=1024, le=65535)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PortRange:
+        if self.last < self.first:
+            raise ValueError(f"the last port {self.last} is below the first {self.first}")
+        return self
+
+
+def _parse_ports(value: Any) -> Any:
+    if isinstance(value, str):
+        first, dash, last = value.partition("-")
+        if not dash or not first.strip().isdigit() or not last.strip().isdigit():
+            raise ValueError("write a port range as first-last, like 18080-18579")
+        return {"first": int(first), "last": int(last)}
+    return value
+
+
+class AsteriskSettings(Section):
+    host: str = "127.0.0.1"
+    """Where Asterisk's HTTP server listens (http.conf)."""
+    port: int = Field(default=8088, ge=1, le=65535)
+    scheme: Literal["http", "https"] = "http"
+    username: str = "parley"
+    """A user of ari.conf."""
+    password: SecretStr = SecretStr("")
+    """Only from the environment: ASTERISK_ARI_PASSWORD."""
+    app: str = Field(default="ai-agent", pattern=r"^[A-Za-z0-9_-]+$")
+    """The name in the dialplan's Stasis(). Each engine process needs its own."""
+    fallback_context: str = "parley-fallback"
+    """Dialplan context a caller is continued to when no agent can be had."""
+    fallback_extension: str = "s"
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+class MediaSettings(Section):
+    transport: Literal["rtp"] = "rtp"
+    format: Literal["ulaw", "alaw", "slin"] = "ulaw"
+    """What goes over the wire between Asterisk and the engine."""
+    bind: str = "127.0.0.1"
+    """Local address of the RTP sockets."""
+    advertise: str | None = None
+    """Address Asterisk sends to when it is not the bound one (NAT, containers)."""
+    ports: Annotated[PortRange, BeforeValidator(_parse_ports)] = PortRange(first=18080, last=18579)
+    """UDP ports for media, one call each."""
+    allowed_sources: list[str] = Field(default_factory=list)
+    """Addresses media may come from besides Asterisk's own."""
+    downstream_ms: int = Field(default=80, ge=0, le=2000)
+    """From a packet leaving us to the caller hearing it."""
+
+
+class HttpSettings(Section):
+    bind: str = "127.0.0.1"
+    port: int = Field(default=15000, ge=0, le=65535)
+    """0 picks a free one."""
+    token: SecretStr = SecretStr("")
+    """Only from the environment: ENGINE_HTTP_TOKEN. Needed for callers' data unless bound to loopback."""
+
+
+class LocalServerSettings(Section):
+    """Where `local_ai_server` is, for providers of kind `local`."""
+
+    url: str = Field(default="ws://127.0.0.1:8765", pattern=r"^wss?://")
+    token: SecretStr = SecretStr("")
+    """Only from the environment: LOCAL_WS_AUTH_TOKEN."""
+
+
+class CallSettings(Section):
+    max_concurrent: int = Field(default=50, ge=1)
+    """Calls beyond this are sent to the dialplan's fallback."""
+    default_context: str = "default"
+    answer_timeout_s: float = Field(default=10.0, gt=0)
+    """Time to answer, bridge and connect media before the caller is sent to the fallback."""
+    stop_deadline_s: float = Field(default=30.0, ge=0)
+    """On SIGTERM: live calls have this long to finish before they get a farewell."""
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+    transcripts: bool = True
+    """False redacts what callers and agent say from the logs."""
+
+
+class ProviderSettings(Section):
+    """One provider by its name in contexts; `kind` is an entry of the provider registry."""
+
+    kind: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Checked by that provider."""
+
+
+def _default_providers() -> dict[str, ProviderSettings]:
+    return {"local": ProviderSettings(kind="local")}
+
+
+class Settings(Section):
+    asterisk: AsteriskSettings = AsteriskSettings()
+    media: MediaSettings = MediaSettings()
+    http: HttpSettings = HttpSettings()
+    local: LocalServerSettings = LocalServerSettings()
+    calls: CallSettings = CallSettings()
+    logging: LoggingSettings = LoggingSettings()
+    providers: dict[str, ProviderSettings] = Field(default_factory=_default_providers)
+    conversation: ConversationSection = Field(default_factory=ConversationSection)  # type: ignore[valid-type]
+    """Knobs of turn-taking."""
+    contexts_folder: Path = Path("config/contexts")
+    models_folder: Path = Path("models")
+    state_folder: Path = Path("var")
+    """Rendered speech and other things that can be made again."""
+
+    @model_validator(mode="after")
+    def _guard_callers_data(self) -> Settings:
+        if not is_loopback(self.http.bind) and not self.http.token.get_secret_value():
+            raise ValueError(
+                f"http.bind {self.http.bind} can be reached from other machines: set ENGINE_HTTP_TOKEN, "
+                "or bind to 127.0.0.1"
+            )
+        return self
+
+
+SECRET_SETTINGS: tuple[SettingPath, ...] = (("asterisk", "password"), ("http", "token"), ("local", "token"))
+
+
+def load_settings(config: Path, env_file: Path, process: dict[str, str] | None = None) -> Settings:
+    """Settings from `config`, the overlay beside it and the environment.
+
+    Raises `ConfigError` with all complaints at once.
+    """
+    document = read_document(config)
+    local = config.with_name(OVERLAY_NAME)
+    if local.exists():
+        document = overlay(document, read_document(local))
+    for secret in SECRET_SETTINGS:
+        if secret[1] in (document.data.get(secret[0]) or {}):
+            name = ".".join(str(part) for part in secret)
+            raise ConfigError(f"{document.where(secret)}: `{name}` is a secret: set it in .env, not in YAML")
+    environment = read_environment(env_file, process)
+    for path, (variable, value) in overrides(environment).items():
+        _set(document, path, value, variable)
+    return validate(Settings, document)
+
+
+def _set(document: Document, path: SettingPath, value: str, variable: str) -> None:
+    section = document.data.setdefault(path[0], {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"{document.where(path[:1])}: `{path[0]}` must hold keys and values ({variable} sets one)")
+    section[path[1]] = value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `address`. Host names other than localhost count as reachable."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,119 @@
+"""Which words lie where in a turn's sound.
+
+A provider says what each piece of audio speaks, at best phrase by phrase. Inside a phrase a word's place is estimated:
+characters are taken to be spoken at an even rate. The rate is the phrase's own once all its audio is there, and before
+that the rate of the phrases spoken so far. Positions are bytes from the beginning of the turn.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_WORD = re.compile(r"\S+")
+
+TYPICAL_MS_PER_CHARACTER = 65.0
+"""English read aloud at 160 words a minute, spaces and marks counted."""
+
+
+@dataclass(slots=True)
+class SpeakingRate:
+    """Bytes of audio per character of text; shared by all turns of a call, learned from phrases that are complete."""
+
+    bytes_per_character: float
+    learned_characters: int = 0
+
+    def learn(self, characters: int, n_bytes: int) -> None:
+        if characters < 4 or n_bytes <= 0:
+            return
+        weight = min(self.learned_characters, 400)
+        total = weight + characters
+        self.bytes_per_character = (self.bytes_per_character * weight + n_bytes) / total
+        self.learned_characters = total
+
+
+@dataclass(slots=True)
+class _Segment:
+    text: str
+    start: int
+    n_bytes: int = 0
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class SpokenText:
+    """The text of one turn, laid over its audio."""
+
+    rate: SpeakingRate
+    _segments: list[_Segment] = field(default_factory=list)
+    _n_bytes: int = 0
+
+    def add(self, text: str, n_bytes: int) -> None:
+        """`n_bytes` of audio follow. `text` is what they speak; empty: they go on with the last text."""
+        text = text.strip()
+        if text or not self._segments:
+            self._complete_last()
+            self._segments.append(_Segment(text, self._n_bytes))
+        self._segments[-1].n_bytes += n_bytes
+        self._n_bytes += n_bytes
+
+    def complete(self) -> None:
+        """No more audio will come for this turn."""
+        self._complete_last()
+
+    @property
+    def text(self) -> str:
+        """Everything the audio speaks, heard or not."""
+        return " ".join(segment.text for segment in self._segments if segment.text)
+
+    def until(self, position: int) -> str:
+        """The words whose end lies at or before `position`; always a prefix of `text`, cut between words."""
+        parts: list[str] = []
+        for segment in self._segments:
+            if position <= segment.start and segment.n_bytes:
+                break
+            if segment.complete and position >= segment.start + segment.n_bytes:
+                if segment.text:
+                    parts.append(segment.text)
+                continue
+            characters = self._characters(segment, position)
+            end = 0
+            for word in _WORD.finditer(segment.text):
+                if word.end() > characters:
+                    break
+                end = word.end()
+            if end:
+                parts.append(segment.text[:end])
+            break
+        return " ".join(parts)
+
+    def word_start(self, position: int) -> int:
+        """Where the word that is being spoken at `position` begins: the place to go on from after a pause there."""
+        for segment in reversed(self._segments):
+            if segment.start > position:
+                continue
+            if not segment.text:
+                break
+            characters = self._characters(segment, position)
+            start = 0
+            for word in _WORD.finditer(segment.text):
+                if word.start() > characters:
+                    break
+                start = word.start()
+            return min(position, segment.start + round(start / len(segment.text) * self._estimated_bytes(segment)))
+        return position
+
+    def _characters(self, segment: _Segment, position: int) -> float:
+        n_bytes = self._estimated_bytes(segment)
+        return (position - segment.start) / n_bytes * len(segment.text) if n_bytes else 0.0
+
+    def _estimated_bytes(self, segment: _Segment) -> float:
+        if segment.complete:
+            return segment.n_bytes
+        return max(segment.n_bytes, len(segment.text) * self.rate.bytes_per_character)
+
+    def _complete_last(self) -> None:
+        if self._segments and not self._segments[-1].complete:
+            last = self._segments[-1]
+            last.complete = True
+            self.rate.learn(len(last.text), last.n_bytes)

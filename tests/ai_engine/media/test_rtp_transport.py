@@ -1,0 +1,312 @@
+"""The RTP transport on real sockets: whom it hears, what it sends, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+
+from ai_engine.media.ports import RtpPorts
+from ai_engine.media.rtp import RtpPacket
+from ai_engine.media.rtp_transport import RtpTransport
+from ai_engine.media.transport import FrameKind
+from voice_wire.audio import decode_alaw, decode_mulaw, encode_alaw, encode_mulaw
+
+TONE = (8000 * np.sin(2 * np.pi * 400 * np.arange(160) / 8000)).astype(np.int16)
+
+
+class Asterisk:
+    """The other end: a socket that numbers its packets."""
+
+    def __init__(self, transport: RtpTransport, *, host: str = "127.0.0.1") -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
+        self.socket.setblocking(False)
+        self.to = ("127.0.0.1", transport.local_port)
+        self.sequence, self.timestamp, self.ssrc = 7, 1000, 99
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.socket.getsockname()
+        return host, port
+
+    def send(self, payload: bytes, payload_type: int = 0) -> None:
+        packet = RtpPacket(payload_type, self.sequence, self.timestamp, self.ssrc, payload)
+        self.sequence += 1
+        self.timestamp += 160
+        self.socket.sendto(bytes(packet), self.to)
+
+    def received(self) -> list[RtpPacket]:
+        packets = []
+        try:
+            while True:
+                packets.append(RtpPacket.parse(self.socket.recv(2048)))
+        except BlockingIOError:
+            return packets
+
+
+@pytest.fixture
+def ports() -> RtpPorts:
+    return RtpPorts(42000, 42998, host="127.0.0.1", drain_s=0)
+
+
+@pytest.fixture
+def transport(ports: RtpPorts) -> Iterator[RtpTransport]:
+    transport = RtpTransport(ports)
+    yield transport
+    asyncio.run(transport.close())
+
+
+@pytest.fixture
+def asterisk(transport: RtpTransport) -> Iterator[Asterisk]:
+    asterisk = Asterisk(transport)
+    transport.expect(*asterisk.address)
+    yield asterisk
+    asterisk.socket.close()
+
+
+class Ticks:
+    """Calls the transport as the pacer would, 20 ms of real time apart in the numbers it is told."""
+
+    def __init__(self, transport: RtpTransport) -> None:
+        self.transport, self.now = transport, time.monotonic()
+
+    def tick(self) -> tuple[np.ndarray, FrameKind]:  # type: ignore[type-arg]
+        self.now += 0.020
+        frame = self.transport.receive(self.now)
+        self.transport.transmit(self.now)
+        assert len(frame.pcm) == 320
+        return np.frombuffer(frame.pcm, np.int16), frame.kind
+
+
+@pytest.mark.parametrize(
+    ("name", "payload_type", "encode"),
+    [
+        ("ulaw", 0, encode_mulaw),
+        ("alaw", 8, encode_alaw),
+        ("slin", 10, lambda pcm: pcm.astype(">i2").tobytes()),
+    ],
+)
+def test_each_format_both_ways(ports: RtpPorts, name: str, payload_type: int, encode) -> None:  # type: ignore[no-untyped-def]
+    transport = RtpTransport(ports, wire_format=name)
+    asterisk, ticks = Asterisk(transport), Ticks(transport)
+    asterisk.send(encode(TONE), payload_type)
+    while (heard := ticks.tick())[1] is FrameKind.SILENCE:
+        pass
+    assert np.abs(heard[0].astype(int) - TONE).max() <= 300
+    asterisk.received()
+    decoders = {"ulaw": decode_mulaw, "alaw": decode_alaw, "slin": lambda wire: np.frombuffer(wire, ">i2")}
+    agent = TONE.astype("<i2").tobytes() if name == "slin" else encode(TONE)
+    transport.play(1, agent, "beep", ticks.now)
+    ticks.tick()
+    (packet,) = asterisk.received()
+    assert packet.payload_type == payload_type
+    assert np.abs(decoders[name](packet.payload).astype(int) - TONE).max() <= 300
+    asyncio.run(transport.close())
+    asterisk.socket.close()
+
+
+def test_other_formats_are_refused_by_name(ports: RtpPorts) -> None:
+    with pytest.raises(ValueError, match=r"'slin16'.* use ulaw, alaw, slin"):
+        RtpTransport(ports, wire_format="slin16")
+    assert ports.in_use == 0
+
+
+def test_strays_are_counted_and_change_nothing(transport: RtpTransport, asterisk: Asterisk) -> None:
+    stray, ticks = Asterisk(transport), Ticks(transport)
+    stray.ssrc = asterisk.ssrc  # the best forgery there is
+    stray.sequence = asterisk.sequence
+    for _ in range(5):
+        stray.send(encode_mulaw(TONE))
+        asterisk.send(b"\xff" * 160)
+        pcm, _ = ticks.tick()
+        assert not pcm.any()
+    stats = transport.stats(ticks.now)
+    assert (stats.strays, stats.packets_received) == (5, 5)
+    assert len(asterisk.received()) == 5
+    assert stray.received() == []
+    assert transport.peer == asterisk.address
+    stray.socket.close()
+
+
+def test_a_flood_of_strays_is_left_to_the_kernel(transport: RtpTransport, asterisk: Asterisk) -> None:
+    stray, ticks = Asterisk(transport), Ticks(transport)
+    for _ in range(100):
+        stray.send(b"\xff" * 160)
+    ticks.tick()
+    assert transport.stats(ticks.now).strays == 100
+    for _ in range(100):
+        stray.send(b"\xff" * 160)
+    asterisk.send(encode_mulaw(TONE))
+    ticks.tick()
+    stats = transport.stats(ticks.now)
+    assert (stats.strays, stats.packets_received) == (100, 1)
+    assert len(asterisk.received()) == 2
+    asterisk.socket.close()  # from here on the kernel reports "connection refused"
+    for _ in range(3):
+        ticks.tick()
+    assert transport.stats(ticks.now).send_errors > 0
+    stray.socket.close()
+
+
+def test_the_peer_is_the_first_allowed_address_until_the_channel_names_it(ports: RtpPorts) -> None:
+    transport = RtpTransport(ports, allowed_sources=["127.0.0.2"])
+    foreign, first, named = Asterisk(transport), Asterisk(transport, host="127.0.0.2"), Asterisk(transport)
+    ticks = Ticks(transport)
+    foreign.send(b"\xff" * 160)
+    ticks.tick()
+    assert transport.peer is None
+    first.send(b"\xff" * 160)
+    ticks.tick()
+    assert transport.peer == first.address
+    assert len(first.received()) == 1
+    transport.expect(*named.address)
+    first.send(b"\xff" * 160)
+    ticks.tick()
+    assert first.received() == []
+    assert len(named.received()) == 1
+    assert transport.stats(ticks.now).strays == 2
+    asyncio.run(transport.close())
+    for end in (foreign, first, named):
+        end.socket.close()
+
+
+def test_an_unspecified_host_locks_the_port(ports: RtpPorts) -> None:
+    transport = RtpTransport(ports)
+    other, asterisk, ticks = Asterisk(transport), Asterisk(transport), Ticks(transport)
+    transport.expect("0.0.0.0", asterisk.address[1])
+    other.send(b"\xff" * 160)
+    asterisk.send(b"\xff" * 160)
+    ticks.tick()
+    assert transport.peer == asterisk.address
+    asyncio.run(transport.close())
+    other.socket.close()
+    asterisk.socket.close()
+
+
+def test_what_is_not_audio_is_never_heard(transport: RtpTransport, asterisk: Asterisk) -> None:
+    ticks = Ticks(transport)
+    for _ in range(4):
+        asterisk.send(b"\xff" * 160)
+        ticks.tick()
+    asterisk.send(b"\x05\x0a\x00\xa0", payload_type=101)  # RFC 4733, digit 5
+    asterisk.send(b"\x40", payload_type=13)
+    asterisk.send(b"\x00" * 160, payload_type=18)
+    asterisk.socket.sendto(b"\x80\xc8\x00\x06" + bytes(24), asterisk.to)
+    asterisk.socket.sendto(b"nonsense", asterisk.to)
+    for _ in range(6):
+        pcm, kind = ticks.tick()
+        assert not pcm.any()
+    assert kind is FrameKind.SILENCE
+    stats = transport.stats(ticks.now)
+    assert (stats.events, stats.unexpected, stats.rtcp, stats.malformed, stats.lost) == (1, 1, 1, 1, 0)
+
+
+def test_a_new_source_behind_the_same_address_is_heard(transport: RtpTransport, asterisk: Asterisk) -> None:
+    ticks = Ticks(transport)
+    for _ in range(3):
+        asterisk.send(b"\xff" * 160)
+        ticks.tick()
+    asterisk.ssrc, asterisk.sequence, asterisk.timestamp = 12345, 60000, 5
+    heard = []
+    for _ in range(4):
+        asterisk.send(encode_mulaw(TONE))
+        heard.append(ticks.tick()[0].any())
+    assert any(heard)
+    assert transport.stats(ticks.now).restarts == 1
+
+
+def test_a_lost_packet_is_concealed(transport: RtpTransport, asterisk: Asterisk) -> None:
+    ticks = Ticks(transport)
+    kinds = []
+    for n in range(10):
+        asterisk.send(encode_mulaw(TONE))
+        if n == 5:
+            asterisk.sequence += 1
+            asterisk.timestamp += 160
+            kinds.append(ticks.tick())
+        kinds.append(ticks.tick())
+    concealed = [pcm for pcm, kind in kinds if kind is FrameKind.CONCEALED]
+    assert len(concealed) == 1
+    assert np.abs(concealed[0]).max() > 4000
+    assert transport.stats(ticks.now).lost == 1
+
+
+def test_silence_goes_out_all_the_time_under_one_marker(transport: RtpTransport, asterisk: Asterisk) -> None:
+    ticks = Ticks(transport)
+    for n in range(10):
+        if n == 5:
+            transport.play(1, encode_mulaw(TONE) * 2, "beep", ticks.now)
+            transport.played.end_turn(1, ticks.now)
+        ticks.tick()
+    packets = asterisk.received()
+    assert [packet.marker for packet in packets] == [True] + [False] * 9
+    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in itertools.pairwise(packets)} == {1}
+    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in itertools.pairwise(packets)} == {160}
+    loud = [decode_mulaw(packet.payload).any() for packet in packets]
+    assert loud == [False] * 5 + [True] * 2 + [False] * 3
+
+
+def test_without_silence_each_talkspurt_has_a_marker_and_the_time_it_began(ports: RtpPorts) -> None:
+    transport = RtpTransport(ports, send_silence=False)
+    asterisk, ticks = Asterisk(transport), Ticks(transport)
+    transport.expect(*asterisk.address)
+    for n in range(30):
+        if n in (3, 20):
+            transport.play(n, encode_mulaw(TONE) * 2, "beep", ticks.now)
+            transport.played.end_turn(n, ticks.now)
+        ticks.tick()
+    packets = asterisk.received()
+    assert [packet.marker for packet in packets] == [True, False, True, False]
+    first = packets[0]
+    assert [(packet.sequence - first.sequence) & 0xFFFF for packet in packets] == [0, 1, 2, 3]
+    assert [((packet.timestamp - first.timestamp) & 0xFFFFFFFF) // 160 for packet in packets] == [0, 1, 17, 18]
+    asyncio.run(transport.close())
+    asterisk.socket.close()
+
+
+def test_timestamps_follow_the_clock_when_ticks_were_left_out(transport: RtpTransport, asterisk: Asterisk) -> None:
+    ticks = Ticks(transport)
+    for _ in range(3):
+        ticks.tick()
+    ticks.now += 1.0
+    for _ in range(3):
+        ticks.tick()
+    packets = asterisk.received()
+    steps = [((b.timestamp - a.timestamp) & 0xFFFFFFFF) // 160 for a, b in itertools.pairwise(packets)]
+    assert steps == [1, 1, 51, 1, 1]
+    assert [packet.marker for packet in packets] == [True, False, False, True, False, False]
+
+
+@pytest.fixture
+async def closed(ports: RtpPorts) -> AsyncIterator[RtpTransport]:
+    transport = RtpTransport(ports)
+    await transport.close()
+    yield transport
+
+
+async def test_close_gives_the_port_back_and_may_be_called_twice(closed: RtpTransport, ports: RtpPorts) -> None:
+    assert ports.in_use == 0
+    await closed.close()
+    frame = closed.receive(1.0)  # a tick that was under way
+    closed.transmit(1.0)
+    assert frame.kind is FrameKind.SILENCE
+
+
+def test_a_minute_of_sound_at_a_steady_delay(transport: RtpTransport, asterisk: Asterisk) -> None:
+    """Real time, shortened to two seconds: what is sent between ticks is heard in order and soon."""
+    ticks = Ticks(transport)
+    ticks.now = time.monotonic()
+    for _ in range(100):
+        asterisk.send(encode_mulaw(TONE))
+        time.sleep(max(0.0, ticks.now + 0.020 - time.monotonic()))
+        ticks.tick()
+    stats = transport.stats(ticks.now)
+    assert stats.lost == 0
+    assert stats.late + stats.concealed <= 2
+    assert stats.delay_ms <= 30

@@ -1,0 +1,30 @@
+"""One stack for all tests of real calls that leave it as they found it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from agent_fixture import CONTEXTS, NO_FILLER, Agent, asterisk_variables, require_models
+
+from tools.pbx_instance import Pbx, PbxUnavailable
+from tools.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """With an Asterisk of its own: other tests want one where no engine answers."""
+    require_models()
+    pbx = Pbx(tmp_path_factory.mktemp("agents-pbx"))
+    try:
+        pbx.start()
+    except PbxUnavailable as error:
+        pytest.skip(f"no Asterisk can be had here: {error}")
+    try:
+        stack = Stack(tmp_path_factory.mktemp("agent"), asterisk_variables(pbx), contexts=CONTEXTS, config=NO_FILLER)
+        asyncio.run(stack.start())
+        yield Agent(stack, pbx)
+        asyncio.run(stack.stop())
+    finally:
+        pbx.stop()

@@ -1,0 +1,38 @@
+"""Each benchmark's short mode runs and ends in one JSON line: no figure is asserted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+SHORT = [
+    ("worker_ipc", ["--calls", "50"], "worker_ipc"),
+    pytest.param("engine_load", ["--short"], "engine_load", marks=pytest.mark.models),
+    pytest.param("known_answers", ["--short"], "known_answers", marks=pytest.mark.models),
+    pytest.param("agent_answers", ["--short"], "agent_answers", marks=pytest.mark.models),
+    pytest.param("server_overhead", ["--short"], "server_overhead", marks=pytest.mark.models),
+    pytest.param("hot_switch", ["--short"], "hot_switch", marks=pytest.mark.models),
+    pytest.param("many_sessions", ["--short"], "many_sessions", marks=pytest.mark.models),
+    pytest.param("tool_decisions", ["--short"], "tool_decisions", marks=pytest.mark.models),
+    pytest.param("turn_stages", ["--short"], "turn_stages", marks=pytest.mark.models),
+    pytest.param("barge_in", ["--short"], "barge_in", marks=[pytest.mark.models, pytest.mark.asterisk]),
+]
+
+
+@pytest.mark.parametrize(("module", "arguments", "name"), SHORT)
+async def test_a_benchmark_runs(module: str, arguments: list[str], name: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        f"benchmarks.{module}",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    last = out.decode().strip().rpartition("\n")[2]
+    assert last.startswith("{"), err.decode()[-2000:]
+    assert json.loads(last)["benchmark"] == name

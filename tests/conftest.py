@@ -1,0 +1,35 @@
+"""Real parts shared by the tests: an Asterisk of their own and a caller that dials it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.pbx_instance import Pbx, PbxUnavailable
+
+if TYPE_CHECKING:
+    from tools.call import SipCaller
+
+
+@pytest.fixture(scope="session")
+def pbx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pbx]:
+    """A running Asterisk on free ports of loopback; the installed tree is shared, the rest is this run's own."""
+    instance = Pbx(tmp_path_factory.mktemp("pbx"))
+    try:
+        instance.start()
+    except PbxUnavailable as error:
+        pytest.skip(f"no Asterisk can be had here: {error}")
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture
+async def sip_caller() -> AsyncIterator[SipCaller]:
+    """A telephone on loopback for as many calls as the test wants; hangs up all of them at the end."""
+    pytest.importorskip("baresip", reason="the scripted caller needs baresip-python: pip install 'parley[caller]'")
+    from tools.call import SipCaller
+
+    async with SipCaller() as caller:
+        yield caller

@@ -1,0 +1,20 @@
+"""A scripted SIP caller for the demonstration, the tests and the benchmarks."""
+
+from tools.call.call import CallEnded, CallError, CallRefused, Recording, SipCall, WaitTimedOut
+from tools.call.caller import SipCaller
+from tools.call.media import Utterance
+from tools.call.wav import NotAWav, read_wav, write_wav
+
+__all__ = [
+    "CallEnded",
+    "CallError",
+    "CallRefused",
+    "NotAWav",
+    "Recording",
+    "SipCall",
+    "SipCaller",
+    "Utterance",
+    "WaitTimedOut",
+    "read_wav",
+    "write_wav",
+]
