@@ -119,7 +119,8 @@ class WorkerLink:
             if not process.ended.done():
                 with suppress(TimeoutError, WorkerError):
                     if process.calls_in_flight:
-                        await asyncio.wait_for(process.drained(), drain_s)
+                        async with asyncio.timeout(drain_s):
+                            await process.drained()
                     async with process.stream("unload", deadline_s=_UNLOAD_GRACE_S) as unload:
                         await unload.finish()
         finally:

@@ -236,14 +236,17 @@ class WorkerProcess(asyncio.Protocol):
             if gently and self._process.returncode is None:
                 self._signal(signal.SIGTERM)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait(), _TERM_GRACE_S)
+                    async with asyncio.timeout(_TERM_GRACE_S):  # `wait_for` of Python 3.11 can lose a cancel
+                        await self._process.wait()
         finally:
             self._signal(signal.SIGKILL)  # to the group even if the child has gone: it may have left engines behind
             with self._closing():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait(), _KILL_GRACE_S)
+                    async with asyncio.timeout(_KILL_GRACE_S):
+                        await self._process.wait()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.stderr.closed.wait(), _STDERR_GRACE_S)
+                    async with asyncio.timeout(_STDERR_GRACE_S):
+                        await self.stderr.closed.wait()
             await asyncio.sleep(0)  # a transport closes in the loop's next turn
         return self._process.returncode if await self._group_has_gone() else None
 

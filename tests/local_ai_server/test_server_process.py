@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 
 import local_ai_server
 from local_ai_server.catalog import ModelMissing, find_model
+from tests.long_answer import long_answer
 from voice_wire.messages import pack_frame, parse_frame
 
 FOLDER = Path(local_ai_server.__file__).parent
@@ -203,8 +204,7 @@ async def test_a_prompt_primed_up_to_the_agents_last_line_is_found_whole(talk):
 
 @pytest.mark.models
 async def test_a_cancelled_answer_stops_and_the_next_is_not_harmed(talk):
-    story = [{"role": "user", "content": "Tell me a very long story."}]
-    await talk.ws.send(json.dumps({"type": "llm_request", "request_id": "a", "messages": story, "stream": True}))
+    await talk.ws.send(json.dumps(long_answer("a")))
     assert json.loads(await talk.ws.recv())["type"] == "llm_delta"
     cancelled = await talk.ask(type="cancel", until="a")
     assert cancelled[-1][1]["cancelled"] is True
@@ -244,9 +244,8 @@ async def test_a_prompt_far_too_long_is_answered(talk):
 
 @pytest.mark.models
 async def test_a_killed_worker_costs_its_request_and_the_next_is_served(server, talk):
-    story = [{"role": "user", "content": "Tell me a very long story."}]
-    await talk.ws.send(json.dumps({"type": "llm_request", "request_id": "a", "messages": story, "stream": True}))
-    await talk.ws.recv()
+    await talk.ws.send(json.dumps(long_answer("a")))
+    assert json.loads(await talk.ws.recv())["type"] == "llm_delta"
     os.kill(worker_pid(server, "LlamaCpp"), signal.SIGKILL)
     end = (await talk.read("a"))[-1][1]
     assert (end["type"], end["code"], end["retryable"]) == ("error", "worker_failed", True)
@@ -254,8 +253,7 @@ async def test_a_killed_worker_costs_its_request_and_the_next_is_served(server, 
     assert audio
     deadline = time.monotonic() + 20
     while True:
-        ask = {"type": "llm_request", "request_id": "b", "messages": story, "sampling": {"max_tokens": 4}}
-        end = (await talk.ask(**ask))[-1][1]
+        end = (await talk.ask(**long_answer("b") | {"sampling": {"max_tokens": 4}}))[-1][1]
         if end["type"] == "done" or time.monotonic() > deadline:
             break
     assert end["type"] == "done"

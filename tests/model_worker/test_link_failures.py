@@ -200,6 +200,23 @@ async def test_a_stop_during_a_restart_leaves_nothing():
         assert descriptors_open() == descriptors
 
 
+@pytest.mark.parametrize("turns_later", range(6))
+async def test_a_stop_in_the_very_moment_of_the_exit_is_not_lost(turns_later):
+    """The cancel of the supervisor and the end of what it waits for may meet in one turn of the loop."""
+    link = link_to("Echo")
+    await link.start()
+    child = link._process._process
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while child.returncode is None:
+            await asyncio.sleep(0)
+        for _ in range(turns_later):
+            await asyncio.sleep(0)
+        await link.stop(drain_s=0)
+    assert link.state == "stopped"
+    assert link.stats().pid is None
+
+
 @pytest.mark.parametrize("method", ["busy", "forever", "idle"])
 def test_a_killed_parent_takes_its_worker_with_it(method):
     program = textwrap.dedent(f"""

@@ -24,6 +24,7 @@ from local_ai_server.prompts import PromptTooLong
 from model_worker.errors import CallFailed, WorkerUnavailable
 from model_worker.link import WorkerLink
 from model_worker.spec import WorkerSpec
+from tests.long_answer import LENGTH, SIXTY_WORDS, STORY, WORDS
 
 QUESTION = [{"role": "user", "content": "Hello?"}]
 DEADLINE_S = 30
@@ -420,11 +421,12 @@ def test_a_real_server_is_recognised_and_answers(llama_server):
         assert result["prompt_tokens"] > 100
         assert result["cached_tokens"] > 100
         cancelled = threading.Event()
-        story = model.generate(b"", cancelled, messages=[{"role": "user", "content": "Tell me a long story."}])
-        next(story)
+        story = model.generate(b"", cancelled, messages=STORY, response_format=SIXTY_WORDS)
+        said = next(story)[0]["text"]
         cancelled.set()
-        assert len(list(story)) < 40
-        assert run(model, sampling={"max_tokens": 4})[0]
+        said += "".join(header["text"] for header, _ in story)
+        assert sum(said.count(word) for word in WORDS) < LENGTH
+        assert json.loads(run(model, response_format=wanted, sampling={"max_tokens": 40})[0])
     finally:
         model.unload()
 
