@@ -17,6 +17,7 @@ ONLY_DEVELOPMENT = frozenset(
     {"ast_serialize", "cfgv", "coverage", "distlib", "execnet", "hypothesis", "identify", "iniconfig", "librt", "mypy"}
     | {"mypy_extensions", "nodeenv", "pathspec", "platformdirs", "pluggy", "pre_commit", "pytest", "pytest-asyncio"}
     | {"pytest-cov", "pytest-timeout", "pytest-xdist", "python-discovery", "ruff", "sortedcontainers"}
+    | {"contourpy", "cycler", "fonttools", "kiwisolver", "matplotlib", "pillow", "pyparsing", "python-dateutil"}
     | {"ml_dtypes", "onnx", "types-PyYAML", "types-jsonschema", "virtualenv"}
 )
 
