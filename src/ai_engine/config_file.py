@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -131,6 +131,10 @@ def _descend(annotation: Any, part: str | int) -> Any:
                 return field.annotation
         return None
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _descend(arguments[0], part)
+    if origin is tuple:
+        arguments = tuple(argument for argument in arguments if argument is not Ellipsis)
     if origin in (Union, UnionType):
         return next((inner for a in arguments if (inner := _descend(a, part)) is not None), None)
     return arguments[-1] if arguments and origin in (dict, list, tuple) else None
@@ -139,6 +143,8 @@ def _descend(annotation: Any, part: str | int) -> Any:
 def _as_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) is Annotated:
+        return _as_model(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return next((m for a in get_args(annotation) if (m := _as_model(a)) is not None), None)
     return None

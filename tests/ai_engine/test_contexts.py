@@ -56,6 +56,7 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_valid_one(folder
         ("known_answers:\n  pairs:\n    - id: a\n      questions: Where?\n      answer: ''\n", 7, "answer"),
         ("known_answers:\n  pairs:\n    - id: A B\n      questions: Where?\n      answer: Here.\n", 5, "id"),
         ("known_answers:\n  pairs:\n    - id: a\n      questions: []\n      answer: Here.\n", 6, "questions"),
+        ("known_answers:\n  pairs:\n    - id: a\n      question: Where?\n", 6, "did you mean `questions`?"),
         ("known_answers:\n  near_score: 0.9\n  accept_score: 0.8\n", 3, "near_score 0.9 is above accept_score 0.8"),
     ],
 )
