@@ -21,32 +21,25 @@ suspected interruption: playout pauses, and words or length decide whether the a
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from ai_engine.conversation.agent_floor import AgentFloor, FloorEvent
 from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.conversation.decisions import (
-    Adopt,
-    Announce,
-    Decision,
-    FallBack,
-    HangUp,
-    SendAudio,
-    Speculate,
-)
+from ai_engine.conversation.decisions import Announce, Decision, FallBack, HangUp, SendAudio
 from ai_engine.conversation.full_duplex import FullDuplex
+from ai_engine.conversation.keypad import Keypad
 from ai_engine.conversation.provider_events import ProviderEvents
 from ai_engine.conversation.recovery import Recovery
 from ai_engine.conversation.turns import Reply, ReplyKind, Utterance
+from ai_engine.conversation.waiting import Waiting
 from ai_engine.media.transport import Frame, FrameKind, MediaTransport
 from ai_engine.providers.provider import BackendChanged, CallerSpeech, ProviderEvent, ProviderFailed
 from voice_core.end_of_turn import Completeness
 from voice_core.gate import Gate
 from voice_core.history import History
 from voice_core.interruption import Verdict
-from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
 from voice_core.voice_activity import AgentSound, VoiceChange
 from voice_core.words import asks_about_now, tokens
 
@@ -93,20 +86,28 @@ class Conversation:
             emit=self._emit,
         )
         self._full_duplex = FullDuplex(self._agent, self.history, self._emit) if owns_turn_taking else None
-        self._silence = SilencePolicy(
-            ask_after_s=settings.ask_after_s if self._phrases.are_you_there else 0.0,
-            give_up_after_s=settings.give_up_after_s,
-            max_call_s=settings.max_call_s,
+        self._waiting = Waiting(
+            self._agent,
+            self._caller,
+            settings,
+            self._phrases,
+            fillers=not owns_turn_taking,
+            say=self._say,
+            close=self._close_with,
         )
-        self._filler = FillerPolicy(after_s=settings.filler_after_s if self._phrases.filler else 0.0)
+        self._silence, self._filler = self._waiting.silence, self._waiting.filler
+        self._keypad = Keypad(
+            self._agent,
+            self._caller,
+            self.history,
+            wait_s=settings.keypad_wait_s,
+            next_turn=self._next_turn,
+            emit=self._emit,
+        )
+        self._closing = Closing(deadline_s=settings.farewell_deadline_s, emit=self._emit)
         self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
         self._spoke_over_at: float | None = None
         """Onset of what was said over speech that cannot be interrupted."""
-        self._keypad = ""
-        self._keypad_at = -math.inf
-        self._closing: HangUp | FallBack | None = None
-        """What follows the last sentence."""
-        self._closing_deadline = math.inf
         self._held = False
         self._ended = False
 
@@ -114,7 +115,7 @@ class Conversation:
 
     def start(self, now: float) -> None:
         """The caller is connected: greet."""
-        self._silence.tick(now, quiet=False)
+        self._waiting.start(now)
         if self._phrases.greeting:
             interruptible = self._settings.greeting_interruptible
             self._say(ReplyKind.GREETING, self._phrases.greeting, now, interruptible=interruptible)
@@ -203,7 +204,7 @@ class Conversation:
 
     def dtmf(self, digit: str, now: float) -> None:
         """A key was pressed. It takes the floor from an agent that can be interrupted; `#` ends the input."""
-        if self._ended or self._held or self._closing is not None:
+        if self._ended or self._held or self._closing.begun:
             return
         self._silence.caller_heard()
         reply = self._agent.reply
@@ -212,8 +213,7 @@ class Conversation:
                 self._commit(now, "keypad")
             elif self._agent.sounding:
                 self._take_floor(now, "keypad")
-        self._keypad += digit
-        self._keypad_at = now if digit != "#" else -math.inf
+        self._keypad.press(digit, now)
 
     # --- what comes from the provider ---------------------------------------------------------------------------------
 
@@ -245,23 +245,22 @@ class Conversation:
         if self._ended:
             return
         if self._held:
-            self._silence.tick(now, quiet=False, on_hold=True)
-            self._filler.tick(now, waiting=False, caller_speaking=False, on_hold=True)
+            self._waiting.hold(now)
             return
         self._voice_changed(self._caller.voice.tick(now), now)
         if not self._agent.free:
             happened = self._agent.tick(now)
             if happened is not None:
                 self._floor_event(*happened, now)
-        if self._closing is not None:
-            if now >= self._closing_deadline:
+        if self._closing.begun:
+            if self._closing.overdue(now):
                 self._agent.cut(now)
-                self._close_now()
+                self._closing.finish()
         elif self._full_duplex is None:
             self._tick_turns(now)
         else:
             self._full_duplex.tick(now)
-        self._tick_waiting(now)
+        self._waiting.tick(now, closing=self._closing.begun)
         self._tell_state(now)
 
     def _tick_turns(self, now: float) -> None:
@@ -274,8 +273,9 @@ class Conversation:
         if utterance is not None:
             if not caller.voice.speaking:
                 self._tick_pause(utterance, now)
-        elif self._keypad and now - self._keypad_at >= self._settings.keypad_wait_s:
-            self._answer_keypad(now)
+        elif caller.interruption is None and self._agent.free and self._keypad.complete(now):
+            self._filler.restart()
+            self._keypad.answer(self._keypad.take(), now)
 
     def _tick_pause(self, utterance: Utterance, now: float) -> None:
         """The caller pauses: guess at the end of the turn, then decide on it."""
@@ -303,27 +303,6 @@ class Conversation:
         begun_late = attempt.begun_at - self._caller.voice.voiced_until > self._transcript_s
         return begun_late and now - attempt.begun_at < self._transcript_s
 
-    def _tick_waiting(self, now: float) -> None:
-        """Who waits for whom: the agent for the caller, or the caller for an answer."""
-        agent, caller = self._agent, self._caller
-        speaking = caller.voice.speaking
-        quiet = agent.free and caller.utterance is None and caller.interruption is None and not speaking
-        verdict = self._silence.tick(now, quiet=quiet and self._closing is None)
-        if self._closing is not None:
-            return
-        if verdict is SilenceVerdict.ASK:
-            self._say(ReplyKind.PROMPT, self._phrases.are_you_there, now)
-        elif verdict is SilenceVerdict.GIVE_UP:
-            self._close_with(HangUp("silence"), self._phrases.farewell, now)
-        elif verdict is SilenceVerdict.TIME_UP:
-            self._close_with(HangUp("time_up"), self._phrases.time_up, now)
-        reply = agent.reply
-        if reply is not None and reply.answers and reply.sounded:
-            self._filler.answered()
-        waiting = reply is not None and reply.answers and not reply.sounded and agent.filler is None
-        if self._filler.tick(now, waiting=waiting, caller_speaking=speaking) and self._full_duplex is None:
-            self._say(ReplyKind.FILLER, self._phrases.filler, now)
-
     def _heard_to_the_end(self, now: float) -> None:
         """The agent has been heard to the end; what was said over it has its turn now."""
         self._gate.heard()
@@ -339,7 +318,7 @@ class Conversation:
     # --- the caller's voice -------------------------------------------------------------------------------------------
 
     def _voice_changed(self, change: VoiceChange | None, now: float) -> None:
-        if change is VoiceChange.ONSET and self._closing is None:
+        if change is VoiceChange.ONSET and not self._closing.begun:
             self._onset(now)
         elif change is VoiceChange.OFFSET:
             self._caller.paused()
@@ -458,38 +437,24 @@ class Conversation:
         self._caller.adopted = None
         if reply.answers:
             self._filler.answered()
-        if self._closing is not None:
-            self._close_now()
+        if self._closing.begun:
+            self._closing.finish()
         else:
             self._recovery.finished(reply, now)
 
     def _fail(self, reply: Reply, now: float, *, retryable: bool) -> None:
         """Nothing more will come of `reply`, which has or should have had the floor."""
         self._recovery.failed(reply, now, retryable=retryable)
-        if self._closing is not None and self._agent.reply is None:
-            self._close_now()  # the last sentence cannot be said
+        if self._closing.begun and self._agent.reply is None:
+            self._closing.finish()  # the last sentence cannot be said
 
     def _hand_on(self, now: float) -> None:
         """There is no getting answers any more."""
         self._close_with(FallBack("the provider failed"), self._phrases.giving_up, now, rendered_only=True)
 
-    def _answer_keypad(self, now: float) -> None:
-        """The digits are a turn of their own, once the floor is free."""
-        if self._caller.interruption is not None or not self._agent.free:
-            return
-        text, self._keypad = f"[keypad] {self._keypad}", ""
-        reply = Reply(self._next_turn(), 1, ReplyKind.ANSWER, now, text=text, caller_text=text)
-        reply.timeline = {"speech_end": now, "end_of_turn": now}
-        self._emit(Speculate(reply.turn, 1, self.history.messages(), text))
-        self._emit(Adopt(reply.turn, 1))
-        self.history.caller(reply.turn, text)
-        self._caller.adopted = Utterance(reply.turn, now, now, revision=1)
-        self._filler.restart()
-        self._agent.take(reply, now)
-
     def _close_with(self, decision: HangUp | FallBack, text: str, now: float, *, rendered_only: bool = False) -> None:
         """Say the last sentence; `decision` follows when it was heard."""
-        if self._closing is not None:
+        if self._closing.begun:
             return
         self.unhold(now)
         self._drop_suspect(now)
@@ -498,17 +463,11 @@ class Conversation:
             self._caller.forget(self._caller.utterance)
         if not self._agent.free or self._playout.speaking(now):
             self._agent.cut(now)
-        self._closing = decision
-        self._closing_deadline = now + self._settings.farewell_deadline_s
+        self._closing.begin(decision, now)
         if text:
             self._say(ReplyKind.FAREWELL, text, now, interruptible=False, rendered_only=rendered_only)
         else:
-            self._close_now()
-
-    def _close_now(self) -> None:
-        if self._closing is not None and self._closing_deadline < math.inf:
-            self._closing_deadline = math.inf
-            self._emit(self._closing)
+            self._closing.finish()
 
     # --- small things -------------------------------------------------------------------------------------------------
 

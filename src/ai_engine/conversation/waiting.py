@@ -1,0 +1,73 @@
+"""Who waits for whom: the agent for a caller who says nothing, or the caller for an answer that is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ai_engine.conversation.agent_floor import AgentFloor
+from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.decisions import FallBack, HangUp
+from ai_engine.conversation.recovery import Say
+from ai_engine.conversation.turns import ReplyKind
+from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
+
+Close = Callable[[HangUp | FallBack, str, float], None]
+"""(what follows, the farewell before it, now)"""
+
+
+class Waiting:
+    """Silence, the greatest length of a call, and fillers."""
+
+    def __init__(
+        self,
+        agent: AgentFloor,
+        caller: CallerFloor,
+        settings: ConversationSettings,
+        phrases: Phrases,
+        *,
+        fillers: bool,
+        say: Say,
+        close: Close,
+    ) -> None:
+        """`fillers`: False where the provider bridges its own pauses."""
+        self._agent = agent
+        self._caller = caller
+        self._phrases = phrases
+        self._say = say
+        self._close = close
+        self.silence = SilencePolicy(
+            ask_after_s=settings.ask_after_s if phrases.are_you_there else 0.0,
+            give_up_after_s=settings.give_up_after_s,
+            max_call_s=settings.max_call_s,
+        )
+        self.filler = FillerPolicy(after_s=settings.filler_after_s if phrases.filler and fillers else 0.0)
+
+    def start(self, now: float) -> None:
+        """The call's time begins."""
+        self.silence.tick(now, quiet=False)
+
+    def hold(self, now: float) -> None:
+        """A tick on hold: no time passes."""
+        self.silence.tick(now, quiet=False, on_hold=True)
+        self.filler.tick(now, waiting=False, caller_speaking=False, on_hold=True)
+
+    def tick(self, now: float, *, closing: bool) -> None:
+        agent, caller = self._agent, self._caller
+        speaking = caller.voice.speaking
+        quiet = agent.free and caller.utterance is None and caller.interruption is None and not speaking
+        verdict = self.silence.tick(now, quiet=quiet and not closing)
+        if closing:
+            return
+        if verdict is SilenceVerdict.ASK:
+            self._say(ReplyKind.PROMPT, self._phrases.are_you_there, now)
+        elif verdict is SilenceVerdict.GIVE_UP:
+            self._close(HangUp("silence"), self._phrases.farewell, now)
+        elif verdict is SilenceVerdict.TIME_UP:
+            self._close(HangUp("time_up"), self._phrases.time_up, now)
+        reply = agent.reply
+        if reply is not None and reply.answers and reply.sounded:
+            self.filler.answered()
+        waiting = reply is not None and reply.answers and not reply.sounded and agent.filler is None
+        if self.filler.tick(now, waiting=waiting, caller_speaking=speaking):
+            self._say(ReplyKind.FILLER, self._phrases.filler, now)
