@@ -29,6 +29,7 @@ from benchmarks.turn_calls import FIRST_CALLER, GREETING_TIMEOUT_S, EngineEvents
 from benchmarks.turn_latency import TOKEN
 from tools.call import CallError, SipCall, SipCaller
 from tools.call.measure import NothingHeard, silence_delay_ms, voiced_segments
+from tools.call.sounds import THROAT
 from tools.call.wav import RATE_HZ, Pcm
 from tools.pbx_instance import Pbx, PbxUnavailable
 from tools.speech import SpeechError, speak
@@ -68,27 +69,6 @@ class Outcome:
     """What it was taken for."""
     silent_ms: float | None = None
     trouble: str = ""
-
-
-def non_word(name: str, rng: random.Random) -> Pcm | None:
-    """A cough or a breath as shaped noise; None for what is to be spoken."""
-    noise = np.random.default_rng(rng.randrange(1 << 30))
-
-    def burst(ms: float, level: float, smooth: int) -> Pcm:
-        n = round(ms * RATE_HZ / 1000)
-        sound = np.convolve(noise.normal(0, 1, n + smooth), np.ones(smooth) / smooth, "valid")[:n]
-        envelope = np.minimum(np.arange(n) / (0.015 * RATE_HZ), 1) * np.exp(-3 * np.arange(n) / n)
-        shaped = sound * envelope
-        samples: Pcm = np.clip(shaped / np.abs(shaped).max() * level, -32000, 32000).astype(np.int16)
-        return samples
-
-    if name == "breath":
-        return burst(500, 900, 2)
-    if name == "cough":
-        return burst(260, 9000, 6)
-    if name == "cough twice":
-        return np.concatenate((burst(220, 9000, 6), np.zeros(RATE_HZ // 5, np.int16), burst(240, 8000, 5)))
-    return None
 
 
 @dataclass(slots=True)
@@ -228,9 +208,8 @@ async def _sounds(url: str, rng: random.Random) -> dict[str, Pcm]:
         voiced = voiced_segments(pcm)
         sounds[text] = pcm[round(voiced[0].begin_s * RATE_HZ) : round(voiced[-1].end_s * RATE_HZ)] if voiced else pcm
     for name in NON_WORDS:
-        made = non_word(name, rng)
-        if made is not None:
-            sounds[name] = made
+        if name in THROAT:
+            sounds[name] = THROAT[name](np.random.default_rng(rng.randrange(1 << 30)))
     return sounds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from baresip import BaresipError, Call, Event, StackEvent, StaleHandleError
 
 from tools.call.media import Media, Utterance
 from tools.call.room import Room
+from tools.call.surroundings import Beside
 from tools.call.timeline import Track
 from tools.call.wav import Pcm, read_wav, write_wav
 
@@ -178,7 +179,37 @@ class SipCall:
 
     def enter_room(self, *, loss_db: float, delay_ms: float) -> None:
         """From now on the agent's voice comes back, `delay_ms` (60 or more) after it was heard."""
-        self._media.enter(Room(loss_db=loss_db, delay_ms=delay_ms))
+        self._media.surroundings.room = Room(loss_db=loss_db, delay_ms=delay_ms)
+
+    def surround(self, noise: Pcm | None) -> None:
+        """From now on this noise lies under everything, again and again; None: no more."""
+        self._media.surroundings.surround(noise)
+
+    def play_beside(self, sound: Pcm) -> Beside:
+        """From now on this sounds beside whatever the caller says: another voice, a dog, keys pressed as tones."""
+        if self.ended.is_set():
+            raise CallEnded(f"the call has ended: {self.end_reason}")
+        beside = Beside(sound)
+        self._media.surroundings.add(beside)
+        return beside
+
+    async def hold(self) -> None:
+        """Put the far end on hold (a re-INVITE); nothing is sent until `resume`."""
+        await self._renegotiate(self._call.hold)
+
+    async def resume(self) -> None:
+        """Take the call off hold."""
+        await self._renegotiate(self._call.resume)
+
+    async def _renegotiate(self, ask: Callable[[], Awaitable[None]]) -> None:
+        if self.ended.is_set():
+            raise CallEnded(f"the call has ended: {self.end_reason}")
+        try:
+            await ask()
+        except StaleHandleError:
+            raise CallEnded("the call has ended") from None
+        except BaresipError as error:
+            raise CallError(f"the call cannot be renegotiated: {error}") from error
 
     async def send_dtmf(self, digits: str) -> None:
         """Press keys (RFC 4733 events), 100 ms each."""

@@ -11,7 +11,7 @@ import numpy as np
 from baresip import AudioNotActive, AudioRestarted, Call
 
 from tools.call.measure import Ear
-from tools.call.room import Room
+from tools.call.surroundings import Surroundings
 from tools.call.timeline import Position, Track
 from tools.call.wav import RATE_HZ, Pcm
 
@@ -19,7 +19,7 @@ LEAD_BYTES = 5 * 320
 """What is queued ahead in baresip, 100 ms: rides out a busy event loop. The track records when it is really sent."""
 
 ROOM_LEAD_BYTES = 2 * 320
-"""The same in a room with an echo, which cannot be said before it was heard."""
+"""The same where an echo comes back, which cannot be said before it was heard."""
 
 PACKET = 160
 """Samples in 20 ms."""
@@ -79,11 +79,14 @@ class Media:
         self._ahead_bytes = 0  # written, not yet sent
         self._ran_dry = True
         self._last_poll_s = time.monotonic()
-        self._room: Room | None = None
+        self._surroundings: Surroundings | None = None
 
-    def enter(self, room: Room | None) -> None:
-        """From now on what is heard comes back as `room` has it."""
-        self._room = room
+    @property
+    def surroundings(self) -> Surroundings:
+        """What is sent beside the speech; from the first look on it is, without a break."""
+        if self._surroundings is None:
+            self._surroundings = Surroundings()
+        return self._surroundings
 
     def ready(self) -> bool:
         """Both directions are up."""
@@ -111,10 +114,10 @@ class Media:
         now_s = time.monotonic()
         try:
             self._note_sent(now_s)
-            if self._room is None:
+            if self._surroundings is None:
                 self._write(now_s)
             else:
-                self._write_in_room(now_s, self._room)
+                self._write_with(self._surroundings, now_s)
             self._read(now_s)
         except AudioRestarted:  # renegotiated: what was queued in baresip is lost, the next poll binds anew
             self._written.clear()
@@ -130,6 +133,8 @@ class Media:
             if utterance is not None:
                 utterance.finish()
         self._written.clear()
+        if self._surroundings is not None:
+            self._surroundings.close()
 
     def _note_sent(self, now_s: float) -> None:
         if not self._ahead_bytes:
@@ -182,12 +187,12 @@ class Media:
             if taken < len(piece):
                 return
 
-    def _write_in_room(self, now_s: float, room: Room) -> None:
-        """Speech or silence, and the echo over it: one packet at a time."""
-        while self._ahead_bytes < ROOM_LEAD_BYTES:
-            echo = room.echo(now_s + self._ahead_bytes / 2 / RATE_HZ, PACKET)
+    def _write_with(self, surroundings: Surroundings, now_s: float) -> None:
+        """Speech or silence, and what sounds beside it: one packet at a time."""
+        lead_bytes = LEAD_BYTES if surroundings.room is None else ROOM_LEAD_BYTES
+        while self._ahead_bytes < lead_bytes:
+            mixed = surroundings.sound(now_s + self._ahead_bytes / 2 / RATE_HZ, PACKET)
             utterance, speech, last = self._next_speech(now_s)
-            mixed = echo.astype(np.int32)
             mixed[: len(speech)] += speech
             packet = np.clip(mixed, -32768, 32767).astype(np.int16)
             taken = self._audio.write(packet.tobytes()) // 2
@@ -215,5 +220,5 @@ class Media:
             samples = np.frombuffer(data, np.int16)
             at = self.heard.place(samples, now_s=now_s, last_look_s=self._last_poll_s, tolerance_s=HEARD_TOLERANCE_S)
             self.ear.hear(samples, at.at_s)
-            if self._room is not None:
-                self._room.hear(samples, at.at_s)
+            if self._surroundings is not None:
+                self._surroundings.hear(samples, at.at_s)
