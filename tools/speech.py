@@ -26,10 +26,15 @@ class SpeechError(Exception):
     """The line could not be spoken; the message is what the server said."""
 
 
+def kept_line(cache: Path, text: str, pitch: float = CALLER_PITCH) -> Path:
+    """Where `speak` keeps a line."""
+    key = hashlib.sha256(f"{pitch}\0{text}".encode()).hexdigest()[:24]
+    return cache / f"{key}.wav"
+
+
 async def speak(url: str, text: str, *, token: str = "", cache: Path | None = None, pitch: float = CALLER_PITCH) -> Pcm:
     """`text` as 8 kHz mono samples, spoken by the server at `url`; taken from `cache` when it was spoken before."""
-    key = hashlib.sha256(f"{pitch}\0{text}".encode()).hexdigest()[:24]
-    kept = cache / f"{key}.wav" if cache else None
+    kept = kept_line(cache, text, pitch) if cache else None
     if kept is not None and kept.exists():
         return read_wav(kept)
     pcm = await _fetch(url, text, token)

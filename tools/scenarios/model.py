@@ -37,7 +37,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ai_engine.conversation.conversation_settings import Phrases
+from ai_engine.contexts import Context
 from ai_engine.conversation_section import ConversationSection
 from tools.line_noise import SOUNDS
 from voice_core.words import tokens
@@ -91,8 +91,8 @@ class Patience(Part):
     hang_up_after_s: Positive = 20.0
 
 
-_LINES: Final = ("are_you_there", "farewell", "apology", "filler", "time_up", "giving_up")
-_ENGINES: Final = Phrases()
+LINES: Final = ("are_you_there", "farewell", "apology", "filler", "time_up", "giving_up")
+"""What a persona says by itself, beside the greeting."""
 
 
 def plain(text: str) -> str:
@@ -101,7 +101,7 @@ def plain(text: str) -> str:
 
 
 class Persona(Part):
-    """The fields of a context by their names; what is absent is as the engine has it, but there is no greeting."""
+    """The fields of a context by their names; what is absent is as in any context, but there is no greeting."""
 
     greeting: str = ""
     interruptible_greeting: bool = True
@@ -111,7 +111,7 @@ class Persona(Part):
     farewell: str | None = None
     apology: str | None = None
     filler: str | None = ""
-    """Null: the engine's own; empty, which is usual in scenarios: none."""
+    """Empty, which is usual in scenarios: none; null: that of any context."""
     time_up: str | None = None
     giving_up: str | None = None
     silence_policy: Patience = Patience()
@@ -121,9 +121,13 @@ class Persona(Part):
 
     def says(self, part: str) -> bool:
         """Some text of this persona's own has `part` in it; otherwise only a language model can have said it."""
-        texts = [self.greeting, *(answer.say for answer in self.answers)]
-        texts += [getattr(self, name) or getattr(_ENGINES, name) for name in _LINES]
+        texts = [self.greeting, *(answer.say for answer in self.answers), *(self.line(name) for name in LINES)]
         return any(plain(part) in plain(text) for text in texts)
+
+    def line(self, name: str) -> str:
+        """One of `LINES`: as written, or as every context has it."""
+        written: str | None = getattr(self, name)
+        return Context.model_fields[name].default if written is None else written
 
 
 # --- what hears and answers in virtual mode ---------------------------------------------------------------------------
@@ -206,7 +210,7 @@ class Say(Part):
     for_s: float = Field(default=0, ge=0)
     """Said again and again for so long, with no more than 0.2 s between: a caller who never stops."""
     second_voice: bool = False
-    """Somebody else beside the caller, to whom the agent need not listen."""
+    """Somebody else beside the caller. In virtual mode the recogniser understands him where he is not 15 dB below."""
     louder_db: float = 0.0
 
     @model_validator(mode="after")
