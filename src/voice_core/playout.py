@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Final
-
-import numpy as np
+from typing import Final, NamedTuple
 
 from voice_core.spoken_text import TYPICAL_MS_PER_CHARACTER, SpeakingRate, SpokenText
+from voice_core.turn_sound import TurnSound
 from voice_wire.audio import AudioFormat, decode, encode, fade_in, fade_out
 
 FADE_MS: Final = 8.0
@@ -35,25 +33,15 @@ _SILENT_DBFS: Final = -120.0
 _FULL_SCALE_POWER: Final = 32768.0**2
 
 
-@dataclass(slots=True, eq=False)
-class _Turn:
-    number: int
-    spoken: SpokenText
-    audio: bytearray = field(default_factory=bytearray)
-    base: int = 0
-    """Position of `audio[0]`; what lies before has been sent and dropped."""
-    queued: int = 0
-    sent: int = 0
-    delivered: int = 0
-    heard: int = 0
-    in_flight: int = 0
-    """Frames sent and not yet heard."""
-    done: bool = False
-    flushed: bool = False
-    first_packet_at: float | None = None
-    powers: list[float] = field(default_factory=list)
-    """Mean square of each whole frame of the turn, for what echo may come back."""
-    measured: int = 0
+class _Sounding(NamedTuple):
+    """A frame on its way to the caller's ear."""
+
+    begins: float
+    heard_at: float
+    turn: TurnSound
+    position: int
+    """Of the turn, after this frame."""
+    power: float
 
 
 class Playout:
@@ -61,7 +49,9 @@ class Playout:
 
     `paced=True` (RTP, AudioSocket): `next_frame` is called on a 20 ms schedule and a frame it returns counts as sent.
     `paced=False` (a peer that buffers): `next_frame` only hands audio out; the transport reports `delivered`, and
-    `acknowledged` where the peer tells. The estimate `bytes / (rate × bytes_per_sample) + tail_ms` is the watchdog.
+    `acknowledged` where the peer tells. The estimate `bytes / (rate × bytes_per_sample) + tail_ms` is the watchdog:
+    what is not acknowledged by then counts as heard all the same, and what is acknowledged late moves the estimate of
+    all that follows.
     """
 
     def __init__(
@@ -82,21 +72,22 @@ class Playout:
         self._paced = paced
         self._rewind_bytes = format.bytes_for_ms(_REWIND_S * 1000)
         self._rate = SpeakingRate(format.bytes_per_second * TYPICAL_MS_PER_CHARACTER / 1000)
-        self._turns: dict[int, _Turn] = {}
-        self._newest: _Turn | None = None
-        self._queue: deque[_Turn] = deque()
-        # (sounds from, heard at, turn, position after it, mean square), oldest first
-        self._in_flight: deque[tuple[float, float, _Turn, int, float]] = deque()
+        self._turns: dict[int, TurnSound] = {}
+        self._newest: TurnSound | None = None
+        self._queue: deque[TurnSound] = deque()
+        self._in_flight: deque[_Sounding] = deque()
+        """Sent and not yet heard, oldest first."""
         self._heard_powers: deque[tuple[float, float]] = deque(maxlen=_ECHO_MEMORY_FRAMES)
-        self._fade: tuple[_Turn, bytes] | None = None
+        self._fade: tuple[TurnSound, bytes] | None = None
         """A last frame, where sound was cut, and the turn it is of."""
         self._fade_in_next = False
         self._paused = False
         self._paused_at = 0.0
-        self._cut: _Turn | None = None
+        self._cut: TurnSound | None = None
         """The turn that a pause cut in the middle of its sound."""
         self._held_ticks = 0
         self._peer_busy_until = -math.inf
+        self._delivered_bytes = 0
         self._last_sent_at = -math.inf
         self._last_heard_at: float | None = None
         self._last_frame_turn = 0
@@ -119,22 +110,18 @@ class Playout:
             if record.queued:
                 return
             self._queue.append(record)
-        record.audio += audio
-        record.queued += len(audio)
-        record.spoken.add(text, len(audio))
-        if record.done:
-            record.spoken.complete()
-        self._measure(record)
+        record.add(audio, text)
 
-    def end_turn(self, turn: int, now: float) -> None:
-        """All audio of `turn` has been queued. Again, before any audio, or with none at all: all fine."""
+    def end_turn(self, turn: int, now: float, *, cut_short: bool = False) -> None:
+        """All audio of `turn` has been queued. Again, before any audio, or with none at all: all fine.
+
+        `cut_short`: what made the sound has failed, and of the last text only a part may have become sound.
+        """
         self._advance(now)
         record = self._turns.get(turn)
         if record is None:
             record = self._open(turn)
-        if not record.done:
-            record.done = True
-            record.spoken.complete()
+        record.end(cut_short=cut_short)
 
     def pause(self, now: float) -> None:
         """Send no more after one fading frame; what was sent is still heard."""
@@ -143,7 +130,7 @@ class Playout:
             return
         self._fade_away(now)
         head = self._queue[0] if self._queue else None
-        self._cut = head if head is not None and 0 < head.sent < head.queued else None
+        self._cut = head if head is not None and head.sent and head.ready > 0 else None
         self._paused = True
         self._paused_at = now
 
@@ -161,30 +148,20 @@ class Playout:
             return
         record = self._cut
         if record is not None and not record.flushed:
-            target = max(record.spoken.word_start(record.sent), record.sent - self._rewind_bytes)
-            target = max(self._quietest(record, target), record.base)
-            record.sent = min(record.sent, target - target % self.format.bytes_per_sample)
+            search_frames = round(_BOUNDARY_SEARCH_S / self._frame_s)
+            record.go_back(at_most_bytes=self._rewind_bytes, search_frames=search_frames)
             self._fade_in_next = True
 
     def flush(self, now: float) -> None:
         """Drop what has not been sent, end every queued turn, end a pause."""
         now = self._advance(now)
-        if not self._paused and self._queue and self.heard_ms(self._queue[0].number, now) > 0:
+        if not self._paused:
             self._fade_away(now)
         for record in self._queue:
-            record.done = record.flushed = True
-            record.spoken.complete()
-            record.queued = record.sent
-            record.audio = bytearray()
-            record.base = record.sent
+            record.flush()
         self._queue.clear()
         if not self._paced:
-            from_time = self._paused_at if self._paused else now
-            kept = [entry for entry in self._in_flight if entry[0] <= from_time]
-            for entry in list(self._in_flight)[len(kept) :]:
-                entry[2].in_flight -= 1
-            self._in_flight = deque(kept)
-            self._peer_busy_until = now
+            self._flush_peer(now)
         self._paused = False
         self._fade_in_next = False
         self._held_ticks = 0
@@ -208,15 +185,14 @@ class Playout:
         if self._paused or not self._queue:
             return None
         record = self._queue[0]
-        while record.done and record.sent >= record.queued:
+        while record.all_sent:
             self._queue.popleft()
-            record.audio = bytearray()
-            record.base = record.sent
+            record.release()
             if not self._queue:
                 return None
             record = self._queue[0]
         size = self.frame_bytes
-        ready = record.queued - record.sent
+        ready = record.ready
         if ready < size:
             if ready <= 0:
                 return None
@@ -225,29 +201,30 @@ class Playout:
                 return None
             size = ready
         self._held_ticks = 0
-        start = record.sent - record.base
-        frame = bytes(record.audio[start : start + size])
+        frame = record.ahead(size)
         if size < self.frame_bytes:
             frame = self._padded(frame)
         if self._fade_in_next:
             self._fade_in_next = False
             frame = self._faded_in(frame)
-        record.sent += size
+        record.advance(size, keep_bytes=self._rewind_bytes)
         self._last_frame_turn = record.number
         if self._paced:
             self._sent(record, record.sent, now)
-        if record.sent - record.base > 4 * self._rewind_bytes:
-            drop = record.sent - record.base - self._rewind_bytes
-            del record.audio[:drop]
-            record.base += drop
         return frame
 
     def delivered(self, turn: int, n_bytes: int, now: float) -> None:
-        """An unpaced transport handed `n_bytes` of `turn` to its peer, which plays them after what it already has."""
+        """An unpaced transport handed `n_bytes` of `turn` to its peer, which plays them after what it already has.
+
+        What was under way when the turn was flushed is not reckoned with: the peer was told to drop it.
+        """
         now = self._advance(now)
         record = self._turns.get(turn)
-        if record is None or n_bytes <= 0:
+        if record is None or record.flushed or n_bytes <= 0:
             return
+        if not record.delivered:
+            record.delivered_before = self._delivered_bytes
+        self._delivered_bytes += n_bytes
         begins = max(now, self._peer_busy_until)
         self._peer_busy_until = begins + self.format.duration_s(n_bytes)
         while n_bytes > 0:
@@ -257,17 +234,22 @@ class Playout:
             record.delivered = min(record.delivered + size, record.sent)
             self._enter(record, record.delivered, begins, ends + self._tail_s)
             begins = ends
+        if record.acknowledged:  # its acknowledgement may have overtaken the report
+            self._take_acknowledged(record, now)
 
     def acknowledged(self, turn: int, n_bytes: int | None, now: float) -> None:
-        """The peer has played `turn` up to `n_bytes` from its beginning (None: all that was delivered)."""
+        """The peer has played `turn` up to `n_bytes` from its beginning (None: all that was delivered).
+
+        Acknowledgements may come late, twice, in the wrong order, for a turn that was flushed, or not at all.
+        """
         now = self._advance(now)
-        heard_at = now + self._downstream_s
-        self._in_flight = deque(
-            (min(begins, now), min(known, heard_at), record, position, power)
-            if record.number == turn and (n_bytes is None or position <= n_bytes)
-            else (begins, known, record, position, power)
-            for begins, known, record, position, power in self._in_flight
-        )
+        record = self._turns.get(turn)
+        if record is None:
+            return
+        position = record.delivered if n_bytes is None else n_bytes
+        if position > record.acknowledged:
+            record.acknowledged = position
+            self._take_acknowledged(record, now)
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
@@ -288,11 +270,11 @@ class Playout:
     def speaking(self, now: float) -> bool:
         """Some agent sound has been sent and not yet been heard to its end, or waits and is not paused."""
         self._advance(now)
-        if self._in_flight or self._fade is not None:
+        if self._in_flight or self._fade is not None or self._undelivered():
             return True
         if self._paused or not self._queue:
             return False
-        return any(record.queued > record.sent for record in self._queue)
+        return any(record.ready > 0 for record in self._queue)
 
     def audible(self, now: float) -> bool:
         """The caller hears the agent at this moment, or will within `downstream_ms`."""
@@ -302,9 +284,9 @@ class Playout:
     def idle(self, now: float) -> bool:
         """Everything has been heard and no turn is open: the agent does not have the floor."""
         self._advance(now)
-        if self._in_flight or self._fade is not None:
+        if self._in_flight or self._fade is not None or self._undelivered():
             return False
-        return not self._queue or all(record.done and record.sent >= record.queued for record in self._queue)
+        return not self._queue or all(record.all_sent for record in self._queue)
 
     def finished(self, turn: int, now: float) -> bool:
         """The end of `turn` was announced and all its sound has been heard. False for a turn never seen."""
@@ -314,7 +296,7 @@ class Playout:
             return bool(self._turns) and turn < min(self._turns)
         if self._fade is not None and self._fade[0] is record:
             return False
-        return record.done and record.sent >= record.queued and record.in_flight == 0
+        return record.all_sent and record.in_flight == 0 and (self._paced or not record.undelivered)
 
     def text(self, turn: int) -> str:
         """All that the queued audio of `turn` speaks, heard or not."""
@@ -338,10 +320,16 @@ class Playout:
         record = self._turns.get(turn)
         return record.first_packet_at if record is not None else None
 
+    def first_heard_at(self, turn: int, now: float) -> float | None:
+        """When the caller had heard the first frame of `turn`; None before that."""
+        self._advance(now)
+        record = self._turns.get(turn)
+        return record.first_heard_at if record is not None else None
+
     @property
     def last_heard_at(self) -> float | None:
         """When the last agent sound was, or will be, heard to its end; None before the first."""
-        return self._in_flight[-1][1] if self._in_flight else self._last_heard_at
+        return self._in_flight[-1].heard_at if self._in_flight else self._last_heard_at
 
     def loudest_dbfs(self, now: float, window_s: float) -> float:
         """Level (RMS of a frame) of the loudest agent sound of the last `window_s`: what an echo may stem from."""
@@ -350,27 +338,25 @@ class Playout:
         for at, power in self._heard_powers:
             if at >= now - window_s and power > loudest:
                 loudest = power
-        for begins, _, _, _, power in self._in_flight:
-            if begins > now:
+        for sounding in self._in_flight:
+            if sounding.begins > now:
                 break
-            loudest = max(loudest, power)
+            loudest = max(loudest, sounding.power)
         return _SILENT_DBFS if loudest <= 0 else max(_SILENT_DBFS, 10 * math.log10(loudest / _FULL_SCALE_POWER))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _open(self, turn: int) -> _Turn:
+    def _open(self, turn: int) -> TurnSound:
         for earlier in self._queue:
-            if not earlier.done:
-                earlier.done = True
-                earlier.spoken.complete()
-        record = _Turn(turn, SpokenText(self._rate))
+            earlier.end()
+        record = TurnSound(turn, self.format, self.frame_bytes, SpokenText(self._rate))
         self._turns[turn] = self._newest = record
         self._queue.append(record)
         while len(self._turns) > _REMEMBERED_TURNS:
-            oldest = next(iter(self._turns))
-            if self._turns[oldest].in_flight or self._turns[oldest] in self._queue:
+            oldest = next(iter(self._turns.values()))
+            if oldest.in_flight or oldest in self._queue:
                 break
-            del self._turns[oldest]
+            del self._turns[oldest.number]
         return record
 
     def _advance(self, now: float) -> float:
@@ -384,10 +370,12 @@ class Playout:
         in_flight = self._in_flight
         if in_flight:
             stopped_at = self._paused_at if self._paused and not self._paced else math.inf
-            while in_flight and in_flight[0][1] <= now and in_flight[0][0] <= stopped_at:
+            while in_flight and in_flight[0].heard_at <= now and in_flight[0].begins <= stopped_at:
                 begins, heard_at, record, position, power = in_flight.popleft()
                 record.in_flight -= 1
                 record.heard = max(record.heard, position)
+                if record.first_heard_at is None:
+                    record.first_heard_at = heard_at
                 self._last_heard_at = heard_at
                 self._heard_powers.append((begins, power))
         return now
@@ -395,10 +383,8 @@ class Playout:
     def _shift(self, by_s: float, *, after: float) -> None:
         """Move every time that lies after `after`: the clock jumped, or the peer stood still."""
         self._in_flight = deque(
-            (begins + by_s, heard_at + by_s, record, position, power)
-            if begins > after or heard_at > after
-            else (begins, heard_at, record, position, power)
-            for begins, heard_at, record, position, power in self._in_flight
+            one._replace(begins=one.begins + by_s, heard_at=one.heard_at + by_s) if one.begins > after else one
+            for one in self._in_flight
         )
         if self._peer_busy_until > after:
             self._peer_busy_until += by_s
@@ -409,38 +395,70 @@ class Playout:
                 self._last_heard_at += by_s
             shifted = [(at + by_s, power) for at, power in self._heard_powers]
             self._heard_powers = deque(shifted, maxlen=_ECHO_MEMORY_FRAMES)
+            for record in self._turns.values():
+                if record.first_packet_at is not None:
+                    record.first_packet_at += by_s
+                if record.first_heard_at is not None:
+                    record.first_heard_at += by_s
 
-    def _sent(self, record: _Turn, position: int, now: float) -> None:
+    def _sent(self, record: TurnSound, position: int, now: float) -> None:
         self._last_sent_at = now
         self._enter(record, position, now, now + self._downstream_s)
 
-    def _enter(self, record: _Turn, position: int, begins: float, heard_at: float) -> None:
+    def _enter(self, record: TurnSound, position: int, begins: float, heard_at: float) -> None:
         if record.first_packet_at is None:
             record.first_packet_at = begins
-        index = (position - 1) // self.frame_bytes
-        powers = record.powers
-        power = powers[index] if 0 <= index < len(powers) else (powers[-1] if powers else 0.0)
         record.in_flight += 1
-        self._in_flight.append((begins, heard_at, record, position, power))
+        self._in_flight.append(_Sounding(begins, heard_at, record, position, record.power_before(position)))
 
-    def _measure(self, record: _Turn) -> None:
-        whole = (record.queued - record.measured) // self.frame_bytes
-        if whole <= 0:
+    # --- a peer that buffers ------------------------------------------------------------------------------------------
+
+    def _undelivered(self) -> bool:
+        return not self._paced and any(record.undelivered for record in self._turns.values())
+
+    def _take_acknowledged(self, record: TurnSound, now: float) -> None:
+        """All up to there has been played, earlier turns too; what follows begins no earlier than now."""
+        entries = list(self._in_flight)
+        played = 0
+        for index, one in enumerate(entries):
+            if one.turn is record and one.position <= record.acknowledged:
+                played = index + 1
+        at = self._paused_at if self._paused else now
+        heard_at = now + self._downstream_s
+        for index in range(played):
+            one = entries[index]
+            entries[index] = one._replace(begins=min(one.begins, at), heard_at=min(one.heard_at, heard_at))
+        self._in_flight = deque(entries)
+        if played == len(entries) or record.flushed:
             return
-        start = record.measured - record.base
-        audio = bytes(record.audio[start : start + whole * self.frame_bytes])
-        samples = decode(audio, self.format.encoding).astype(np.float32).reshape(whole, -1)
-        record.powers.extend((np.einsum("ij,ij->i", samples, samples) / samples.shape[1]).tolist())
-        record.measured += whole * self.frame_bytes
+        following = entries[played]
+        begins = following.turn.delivered_before + following.position - self.frame_bytes
+        # Between the two may lie what counts as heard by the estimate already.
+        between = max(0, begins - record.delivered_before - record.acknowledged)
+        late_s = at + self.format.duration_s(between) - following.begins
+        if late_s > 0:
+            self._shift(late_s, after=math.nextafter(following.begins, -math.inf))
+
+    def _flush_peer(self, now: float) -> None:
+        """The peer drops what it has not begun to play."""
+        stopped_at = self._paused_at if self._paused else now
+        while self._in_flight and self._in_flight[-1].begins > stopped_at:
+            self._in_flight.pop().turn.in_flight -= 1
+        self._peer_busy_until = now
+        for record in self._turns.values():
+            if record.undelivered or (record.in_flight and not record.flushed):
+                record.flush()
+
+    # --- no clicks ----------------------------------------------------------------------------------------------------
 
     def _fade_away(self, now: float) -> None:
         """Keep one frame that fades, where sound would otherwise be cut."""
         if not self._paced or not self._queue or now - self._last_sent_at > 1.5 * self._frame_s:
             return
         record = self._queue[0]
-        start = record.sent - record.base
-        audio = bytes(record.audio[start : start + self.frame_bytes])
-        audio = audio[: len(audio) - len(audio) % self.format.bytes_per_sample]
+        if not record.sent or self._fade_in_next or self._fade is not None:
+            return  # nothing of it sounds at this moment
+        audio = record.ahead(self.frame_bytes)
         if not audio:
             return
         pcm = decode(audio, self.format.encoding)
@@ -449,19 +467,8 @@ class Playout:
         self._fade = (record, self._padded(faded))
 
     def _padded(self, frame: bytes) -> bytes:
-        width = self.format.bytes_per_sample
-        whole = len(frame) - len(frame) % width
-        return frame[:whole] + self.format.silence_bytes * ((self.frame_bytes - whole) // width)
-
-    def _quietest(self, record: _Turn, position: int) -> int:
-        """The quietest frame near the estimated beginning of a word is likelier to be it."""
-        size = self.frame_bytes
-        near = round(_BOUNDARY_SEARCH_S / self._frame_s)
-        wanted = position // size
-        last = min(wanted + near, record.sent // size, len(record.powers) - 1)
-        frames = range(max(0, wanted - near), last + 1)
-        best = min(frames, key=lambda frame: (record.powers[frame], abs(frame - wanted)), default=wanted)
-        return position if best == wanted else best * size
+        missing = self.frame_bytes - len(frame)
+        return frame + self.format.silence_bytes * (missing // self.format.bytes_per_sample)
 
     def _faded_in(self, frame: bytes) -> bytes:
         pcm = decode(frame, self.format.encoding)

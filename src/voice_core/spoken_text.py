@@ -14,6 +14,8 @@ _WORD = re.compile(r"\S+")
 
 TYPICAL_MS_PER_CHARACTER = 65.0
 """English read aloud at 160 words a minute, spaces and marks counted."""
+_NEARLY_ALL = 0.8
+"""Of the length that a text is estimated to have: voices differ by so much, and a cut sound is likely to be shorter."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,13 @@ class SpokenText:
     def complete(self) -> None:
         """No more audio will come for this turn."""
         self._complete_last()
+
+    def cut_short(self) -> None:
+        """No more audio will come, perhaps not even for all of the last text: then part of it was never sound."""
+        if self._segments:
+            last = self._segments[-1]
+            if last.n_bytes >= _NEARLY_ALL * self._estimated_bytes(last):
+                last.complete = True
 
     @property
     def text(self) -> str:

@@ -120,8 +120,9 @@ class AgentFloor:
         waited_s = now - max(reply.last_event_at, self._playout.last_heard_at or 0.0)
         return (FloorEvent.TIMED_OUT, reply) if waited_s > limit_s else None
 
-    def end_early(self, reply: Reply, now: float) -> None:
-        """No more will come of `reply`: what is queued is played to its end."""
+    def end_early(self, reply: Reply, now: float, *, cut_short: bool = True) -> None:
+        """No more will come of `reply`: what is queued is played to its end. `cut_short`: it broke off in a phrase."""
+        reply.cut_short = cut_short
         reply.backlog = [event for event in reply.backlog if isinstance(event, AgentAudio)]
         reply.backlog.append(AgentAudioDone(reply.turn, reply.revision))
         self._release(now)
@@ -232,7 +233,7 @@ class AgentFloor:
     def _done(self, reply: Reply, now: float) -> None:
         if not reply.audio_done:
             reply.audio_done = True
-            self._playout.end_turn(reply.turn, now)
+            self._playout.end_turn(reply.turn, now, cut_short=reply.cut_short)
 
     def _close(self, reply: Reply, now: float, *, interrupted: bool) -> None:
         heard = self._playout.heard_text(reply.turn, now) if reply.sounded else ""

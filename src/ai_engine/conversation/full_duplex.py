@@ -75,7 +75,7 @@ class FullDuplex:
             self._agent.take(new, now)
             return
         if self._agent.reply is not None and not self._agent.reply.audio_done:
-            self._agent.end_early(self._agent.reply, now)
+            self._agent.end_early(self._agent.reply, now, cut_short=False)
         self._next = new
 
     def _caller_speech(self, event: CallerSpeech, now: float) -> None:

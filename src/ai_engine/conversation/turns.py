@@ -44,6 +44,8 @@ class Reply:
     sounded: bool = False
     """Some of its audio has been queued for playing."""
     audio_done: bool = False
+    cut_short: bool = False
+    """Its sound may have ended in the middle of a phrase."""
     failed: bool = False
     retried: bool = False
     used_tools: bool = False
