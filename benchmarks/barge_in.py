@@ -25,12 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.turn_calls import FIRST_CALLER, GREETING_TIMEOUT_S, EngineEvents
+from benchmarks.turn_calls import FIRST_CALLER, GREETING_TIMEOUT_S
 from benchmarks.turn_latency import TOKEN
 from tools.call import CallError, SipCall, SipCaller
 from tools.call.measure import NothingHeard, silence_delay_ms, voiced_segments
 from tools.call.sounds import THROAT
 from tools.call.wav import RATE_HZ, Pcm
+from tools.engine_events import EngineEvents
 from tools.pbx_instance import Pbx, PbxUnavailable
 from tools.speech import SpeechError, speak
 from tools.stack import PROJECT, Stack, StackError

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 
 from benchmarks.turn_figures import Question, Turn, judge
 from tools.call import CallError, SipCall, SipCaller
 from tools.call.measure import voiced_segments
 from tools.call.wav import RATE_HZ, Pcm
+from tools.engine_events import EngineEvents
 from tools.speech import speak
 
 ANSWER_TIMEOUT_S = 25.0
@@ -44,47 +42,6 @@ class _Asked:
     end_s: float
     first_event: int
     """Where the events of this turn begin."""
-
-
-class EngineEvents:
-    """The engine's live events, kept as they come."""
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-        self._came = asyncio.Event()
-
-    @asynccontextmanager
-    async def watch(self, engine_url: str) -> AsyncIterator[EngineEvents]:
-        """Collect while the block runs."""
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as client,
-            client.get(f"{engine_url}/events") as response,
-        ):
-            await response.content.readline()
-            reading = asyncio.create_task(self._read(response), name="engine-events")
-            try:
-                yield self
-            finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> None:
-        async for line in response.content:
-            if line.startswith(b"data: "):
-                self.seen.append(json.loads(line[6:]))
-                self._came.set()
-
-    async def find(self, fits: Callable[[dict[str, Any]], bool], *, start: int, timeout_s: float) -> dict[str, Any]:
-        """The first that fits of those from number `start` on. Raises `TimeoutError`."""
-        async with asyncio.timeout(timeout_s):
-            at = start
-            while True:
-                while at < len(self.seen):
-                    at += 1
-                    if fits(self.seen[at - 1]):
-                        return self.seen[at - 1]
-                self._came.clear()
-                await self._came.wait()
 
 
 async def speak_questions(url: str, token: str, questions: Sequence[Question], cache: Path) -> list[Script]:
@@ -162,7 +119,7 @@ class Calls:
                 self.recordings.mkdir(parents=True, exist_ok=True)
                 recording.save(self.recordings / f"{number}.wav")
             mine = [e for e in self.events.seen if e.get("call_id") == call_id]
-            for turn, following in zip(asked, [*asked[1:], None], strict=True):
+            for turn, following in zip(asked, [*asked[1:], None], strict=False):  # none asked: one too many
                 end = following.first_event if following else len(mine)
                 turns.append(judge(turn.question, recording, turn.begin_s, turn.end_s, mine[turn.first_event : end]))
         turns += [Turn(script.question, trouble=trouble) for script in scripts[len(asked) :]]

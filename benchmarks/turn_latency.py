@@ -23,10 +23,11 @@ from typing import Any
 import yaml
 
 from benchmarks.machine import Usage, usage
-from benchmarks.turn_calls import Calls, EngineEvents, Script, speak_questions
+from benchmarks.turn_calls import Calls, Script, speak_questions
 from benchmarks.turn_figures import Question, Turn, figures, table
 from tools.call import CallError, SipCaller
 from tools.call.calibrate import echo_delays_ms
+from tools.engine_events import EngineEvents
 from tools.pbx_instance import Pbx, PbxUnavailable
 from tools.speech import SpeechError
 from tools.stack import PROJECT, Stack, StackError
