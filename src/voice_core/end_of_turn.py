@@ -8,26 +8,29 @@ That probability only moves the wait; it never decides, because such models are 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from voice_core.half_said import Dictated, dictated
+from voice_core.turn_words import TurnWords
+from voice_core.turn_words_en import ENGLISH
 from voice_core.words import (
-    ENGLISH,
-    TurnWords,
+    END_MARKS,
+    breaks_off,
     is_answer,
     is_backchannel,
-    is_digits,
     is_greeting,
     is_open_ended,
     is_question,
-    spoken_digits,
     tokens,
 )
 
-_WHOLE_PHONE_NUMBER: Final = 7
 _REMEMBERED_PAUSES: Final = 6
-_SENTENCE_MARKS: Final = (".", "!", "?", "。", "？", "！")
+_TRUSTED_PAUSES: Final = 4
+"""So many short pauses make a quick speaker."""
+_LEAST_PAUSE_MS: Final = 150.0
 
 
 class Completeness(Enum):
@@ -40,6 +43,17 @@ class Completeness(Enum):
     UNMARKED = "unmarked"
     """Plain, without the mark that this recogniser puts behind finished sentences."""
     OPEN = "open"
+    HALF_SAID = "half said"
+    """A number, a name or an address is being dictated and lacks its end."""
+    MAYBE_WHOLE = "maybe whole"
+    """The same, and this can be all of it."""
+
+
+_DICTATED: Final = {
+    Dictated.HALF: Completeness.HALF_SAID,
+    Dictated.MAYBE: Completeness.MAYBE_WHOLE,
+    Dictated.WHOLE: Completeness.COMPLETE,
+}
 
 
 def completeness(text: str | None, words: TurnWords = ENGLISH) -> Completeness:
@@ -51,11 +65,11 @@ def completeness(text: str | None, words: TurnWords = ENGLISH) -> Completeness:
         return Completeness.PLAIN
     if is_answer(text, words) or is_greeting(text, words):
         return Completeness.COMPLETE
+    found_dictated = dictated(text, words)
+    if found_dictated is Dictated.HALF or (found_dictated is not None and not breaks_off(text)):
+        return _DICTATED[found_dictated]
     if is_open_ended(text, words):
         return Completeness.OPEN
-    digits = spoken_digits(text, words)
-    if 2 <= digits < _WHOLE_PHONE_NUMBER and (digits > 2 or is_digits(text, words)) and not is_question(text):
-        return Completeness.OPEN  # a number half said; a single digit is an answer
     if is_question(text) and len(found) >= 3 and found[-1] not in words.seldom_last:
         return Completeness.COMPLETE
     if is_backchannel(text, words):
@@ -74,9 +88,20 @@ class WaitLimits:
     """No transcript has come although one was asked for."""
     unmarked_ms: float = 750.0
     """Words without an end mark, from a recogniser that otherwise sets them."""
+    half_said_ms: float = 1400.0
+    """In the middle of a number, a spelled name, an e-mail address."""
+    maybe_whole_ms: float = 800.0
+    """After a number that may be whole."""
     max_ms: float = 1200.0
+    """The longest wait, but for things half said."""
+    half_said_max_ms: float = 2500.0
+    """The longest wait for those; from half_said_ms it is raised by this caller's own pauses between groups."""
+    adaptive_min_ms: float = 400.0
+    """The least to which the base falls for a caller whose pauses are all short."""
     adaptive_max_ms: float = 850.0
     """The most that a caller's own pauses may raise the base."""
+    adaptive_margin_ms: float = 150.0
+    """A quick caller's base stays so far above his pauses."""
     semantic_span_ms: float = 200.0
     """A probability of 0 lengthens the wait by this much, of 1 shortens it."""
 
@@ -88,6 +113,8 @@ class EndOfTurn:
         self._limits = limits or WaitLimits()
         self._words = words
         self._pauses: deque[float] = deque(maxlen=_REMEMBERED_PAUSES)
+        self._dictation_pauses: deque[float] = deque(maxlen=_REMEMBERED_PAUSES)
+        """Between the groups of a number: longer than the others, and of no meaning for them."""
         self._completeness = Completeness.UNKNOWN
         self._semantic: float | None = None
         self._recogniser_marks = False
@@ -112,9 +139,10 @@ class EndOfTurn:
     def transcript(self, text: str) -> None:
         """The caller's words up to the pause."""
         self._completeness = completeness(text, self._words)
-        marked = text.rstrip().endswith(_SENTENCE_MARKS)
+        marked = text.rstrip().endswith(END_MARKS)
         self._recogniser_marks = self._recogniser_marks or marked
-        if self._completeness is Completeness.PLAIN and self._recogniser_marks and not marked and tokens(text):
+        unfinished = not self._words.listed or (self._recogniser_marks and not marked)
+        if self._completeness is Completeness.PLAIN and unfinished and tokens(text):
             self._completeness = Completeness.UNMARKED
         self._compute()
 
@@ -124,35 +152,58 @@ class EndOfTurn:
         self._compute()
 
     def went_on_after(self, pause_ms: float) -> None:
-        """The caller went on after a pause inside a turn: such pauses are this caller's habit."""
-        if pause_ms >= 150:
+        """The caller went on after a pause inside a turn: such pauses are this caller's habit.
+
+        To be told before `begin`: which habit it is depends on the words before the pause.
+        """
+        if pause_ms < _LEAST_PAUSE_MS:
+            return
+        if self._completeness in (Completeness.HALF_SAID, Completeness.MAYBE_WHOLE):
+            self._dictation_pauses.append(min(pause_ms, self._limits.half_said_max_ms))
+        else:
             self._pauses.append(min(pause_ms, self._limits.max_ms))
-            self._compute()
+        self._compute()
 
     def cut_off(self, pause_ms: float) -> None:
         """The turn was taken too early and had to be given back: a pause that counts twice."""
         self.went_on_after(pause_ms)
         self.went_on_after(pause_ms)
 
-    def _habit_ms(self) -> float:
-        """The longest pause but one of the last few, with a tenth to spare: one odd pause changes nothing."""
-        if len(self._pauses) < 2:
-            return 0.0
-        return 1.1 * sorted(self._pauses)[-2]
+    def _base_ms(self) -> float:
+        limits = self._limits
+        habit = _habit_ms(self._pauses)
+        if len(self._pauses) >= _TRUSTED_PAUSES and habit + limits.adaptive_margin_ms < limits.base_ms:
+            return max(habit + limits.adaptive_margin_ms, limits.adaptive_min_ms)
+        return max(limits.base_ms, min(habit, limits.adaptive_max_ms))
 
     def _compute(self) -> None:
         limits = self._limits
-        base = max(limits.base_ms, min(self._habit_ms(), limits.adaptive_max_ms))
-        if self._completeness is Completeness.COMPLETE:
-            wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
-        elif self._completeness is Completeness.OPEN:
-            wait = max(limits.open_ms, base)
-        elif self._completeness is Completeness.UNMARKED:
-            wait = max(limits.unmarked_ms, base)
-        elif self._completeness is Completeness.UNKNOWN:
-            wait = max(limits.unknown_ms, base)
-        else:
-            wait = base
+        base = self._base_ms()
+        longest = limits.max_ms
+        match self._completeness:
+            case Completeness.COMPLETE:
+                wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
+            case Completeness.OPEN:
+                wait = max(limits.open_ms, base)
+            case Completeness.UNMARKED:
+                wait = max(limits.unmarked_ms, base)
+            case Completeness.UNKNOWN:
+                wait = max(limits.unknown_ms, base)
+            case Completeness.HALF_SAID:
+                wait = max(limits.half_said_ms, base, _habit_ms(self._dictation_pauses))
+                longest = max(longest, limits.half_said_max_ms)
+            case Completeness.MAYBE_WHOLE:
+                wait = max(limits.maybe_whole_ms, base, min(_habit_ms(self._dictation_pauses), limits.half_said_ms))
+                longest = max(longest, limits.half_said_ms)
+            case Completeness.PLAIN:
+                wait = base
         if self._semantic is not None:
             wait += (0.5 - self._semantic) * 2 * limits.semantic_span_ms
-        self._wait_ms = min(max(wait, limits.complete_ms), limits.max_ms)
+        self._wait_ms = min(max(wait, limits.complete_ms), longest)
+
+
+def _habit_ms(pauses: Collection[float]) -> float:
+    """The longest but one of the last few, with a tenth to spare: one odd pause changes nothing."""
+    if len(pauses) < 2:
+        return 0.0
+    return 1.1 * sorted(pauses)[-2]

@@ -11,7 +11,9 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from voice_core.words import ENGLISH, TurnWords, is_backchannel, is_digits, is_firm_answer, is_greeting, tokens
+from voice_core.turn_words import TurnWords
+from voice_core.turn_words_en import ENGLISH
+from voice_core.words import is_backchannel, is_digits, is_firm_answer, is_greeting, tokens
 
 
 class Verdict(Enum):
@@ -86,6 +88,10 @@ class Interruption:
     def text(self) -> str | None:
         """The words so far; None before the first transcript."""
         return self._text
+
+    def backend(self, *, streaming: bool) -> None:
+        """Another STT backend is at work. `streaming`: its words come without being asked for."""
+        self._streaming = streaming
 
     def transcript(self, text: str, confidence: float | None = None) -> None:
         """What was decoded of the caller's sound so far. `confidence`: 0 to 1; None where the STT does not say."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voice_core.end_of_turn import Completeness, EndOfTurn, WaitLimits, completeness
+from voice_core.turn_words import UNLISTED
 from voice_core.words import (
     asks_about_now,
     is_answer,
@@ -12,10 +13,10 @@ from voice_core.words import (
     is_firm_answer,
     is_greeting,
     is_open_ended,
-    spoken_digits,
 )
 
 COMPLETE, PLAIN, OPEN = Completeness.COMPLETE, Completeness.PLAIN, Completeness.OPEN
+HALF_SAID = Completeness.HALF_SAID
 
 
 @pytest.mark.parametrize(
@@ -49,10 +50,11 @@ COMPLETE, PLAIN, OPEN = Completeness.COMPLETE, Completeness.PLAIN, Completeness.
         ("I was thinking...", OPEN),
         ("On Monday,", OPEN),
         ("So that I can —", OPEN),
-        ("My number is 030 12", OPEN),
-        ("zero three zero", OPEN),
-        ("1 2", OPEN),
-        ("My number is 030 1234567.", PLAIN),
+        ("My number is 030 12", HALF_SAID),
+        ("My number is 030 12,", HALF_SAID),
+        ("My number is 030 1234567.", COMPLETE),
+        ("My number is 030 1234567,", OPEN),
+        ("Twenty five.", Completeness.MAYBE_WHOLE),
         ("Is it 12 30?", COMPLETE),
     ],
 )
@@ -103,6 +105,73 @@ def test_a_semantic_probability_moves_the_wait_within_its_limits():
     assert policy.wait_ms == 1200
 
 
+def test_things_half_said_are_waited_for_longest_and_whole_ones_not_at_all():
+    assert wait_ms("My number is 030 12") == 1400
+    assert wait_ms("My number is 030 1234567.") == 320
+    assert wait_ms("one two three four five six seven") == 800
+
+
+def test_in_a_language_without_word_lists_every_pause_gets_longer():
+    policy = EndOfTurn(words=UNLISTED)
+    policy.transcript("Chciałbym umówić wizytę.")
+    assert policy.wait_ms == 750
+    policy.transcript("Czy dzisiaj jest otwarte?")
+    assert policy.wait_ms == 320
+    policy.transcript("030 12")
+    assert policy.wait_ms == 1400
+
+
+def test_a_quick_caller_is_answered_sooner():
+    policy = EndOfTurn()
+    policy.transcript("I want to cancel my appointment.")
+    for _ in range(3):
+        policy.went_on_after(220)
+    assert policy.wait_ms == 500, "three pauses are no proof"
+    policy.went_on_after(220)
+    assert policy.wait_ms == 400
+    policy.went_on_after(300)
+    policy.went_on_after(280)
+    assert policy.wait_ms == pytest.approx(1.1 * 280 + 150)
+    policy.transcript("What are your opening hours?")
+    assert policy.wait_ms == 320, "no question is answered sooner than a complete one"
+
+
+def test_one_odd_pause_changes_nothing():
+    quick = EndOfTurn()
+    for pause_ms in (220, 220, 1150, 220, 220):
+        quick.went_on_after(pause_ms)
+    quick.transcript("I want to cancel my appointment.")
+    assert quick.wait_ms == 400
+    quick.went_on_after(700)
+    assert quick.wait_ms == pytest.approx(770), "two are no longer odd"
+
+
+def dictating(*pauses_ms):
+    policy = EndOfTurn()
+    for pause_ms in pauses_ms:
+        policy.transcript("My number is 030")
+        policy.went_on_after(pause_ms)
+        policy.begin()
+    return policy
+
+
+def test_pauses_between_the_groups_of_a_number_count_for_numbers_only():
+    policy = dictating(1900, 2000, 1900)
+    policy.transcript("My number is 030")
+    assert policy.wait_ms == pytest.approx(1.1 * 1900)
+    policy.transcript("My number is 030 1234")
+    assert policy.completeness is Completeness.MAYBE_WHOLE
+    assert policy.wait_ms == 1400
+    policy.transcript("I want to cancel my appointment.")
+    assert policy.wait_ms == 500
+    policy = dictating(2000)
+    policy.transcript("My number is 030")
+    assert policy.wait_ms == 1400, "one pause is no habit"
+    policy = dictating(9000, 9000)
+    policy.transcript("My number is 030")
+    assert policy.wait_ms == 2500
+
+
 def test_a_caller_who_pauses_long_is_given_longer():
     policy = EndOfTurn()
     policy.transcript("I want to cancel my appointment.")
@@ -146,11 +215,6 @@ def test_kinds_of_short_words(text, backchannel, greeting, answer, firm):
 
 def test_no_words_are_not_open():
     assert not is_open_ended(" ")
-
-
-def test_digits_at_the_end_are_counted():
-    assert spoken_digits("my number is zero 30 double 7") == 5
-    assert spoken_digits("30 people") == 0
 
 
 @pytest.mark.parametrize(
