@@ -71,6 +71,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
 )
 from ai_engine.providers.services import ProviderFactory
+from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import PCM_8K, AudioFormat, convert
 
 log = structlog.get_logger(__name__)
@@ -304,6 +305,7 @@ class Call:
             settings=settings,
             phrases=phrases,
             owns_turn_taking=provider.capabilities.owns_turn_taking,
+            words=turn_words(context.language),
         )
         media = CallMedia(
             services.media,

@@ -21,6 +21,8 @@ from voice_core.end_of_turn import EndOfTurn
 from voice_core.gate import Gate
 from voice_core.history import History
 from voice_core.interruption import Interruption
+from voice_core.turn_words import TurnWords
+from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import VoiceActivity
 from voice_core.words import tokens
 
@@ -42,12 +44,15 @@ class CallerFloor:
         settings: ConversationSettings,
         next_turn: Callable[[], int],
         emit: Callable[[Decision], None],
+        *,
+        words: TurnWords = ENGLISH,
     ) -> None:
         self._gate = gate
         self._history = history
         self._settings = settings
         self._next_turn = next_turn
         self._emit = emit
+        self._words = words
         self.voice = VoiceActivity(
             onset_probability=settings.onset_probability,
             offset_probability=settings.offset_probability,
@@ -57,7 +62,7 @@ class CallerFloor:
             offset_ms=settings.offset_ms,
             echo_return_loss_db=settings.echo_return_loss_db,
         )
-        self.end_of_turn = EndOfTurn(settings.wait)
+        self.end_of_turn = EndOfTurn(settings.wait, words=words)
         self.utterance: Utterance | None = None
         self.adopted: Utterance | None = None
         self.kept: Utterance | None = None
@@ -178,6 +183,7 @@ class CallerFloor:
             greeting=greeting,
             streaming=streaming,
             limits=self._settings.interruption,
+            words=self._words,
         )
         if streaming:
             self.admit(self.suspect)

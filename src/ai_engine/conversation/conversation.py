@@ -40,6 +40,8 @@ from voice_core.end_of_turn import Completeness
 from voice_core.gate import Gate
 from voice_core.history import History
 from voice_core.interruption import Verdict
+from voice_core.turn_words import TurnWords
+from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import AgentSound, VoiceChange
 from voice_core.words import asks_about_now, tokens
 
@@ -58,8 +60,12 @@ class Conversation:
         settings: ConversationSettings | None = None,
         phrases: Phrases | None = None,
         owns_turn_taking: bool = False,
+        words: TurnWords = ENGLISH,
     ) -> None:
-        """`owns_turn_taking`: the provider decides about turns and interruptions itself; audio passes straight on."""
+        """`owns_turn_taking`: the provider decides about turns and interruptions itself; audio passes straight on.
+
+        `words`: those of the language that the caller is expected to speak.
+        """
         self.decisions: list[Decision] = []
         """What to do, in order. The shell takes the list and leaves an empty one."""
         self.history = History()
@@ -70,7 +76,7 @@ class Conversation:
         self._playout = transport.played
         self._turn = 0
         self._gate = Gate(capacity_ms=settings.withheld_ms, frame_ms=settings.frame_ms)
-        self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit)
+        self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit, words=words)
         self._agent = AgentFloor(transport, self._gate, self.history, settings, self._emit)
         self._events = ProviderEvents(
             self._agent, self._caller, self._gate, self.history, on_failed=self._fail, emit=self._emit
