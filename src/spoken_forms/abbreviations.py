@@ -1,0 +1,62 @@
+"""Words written short, and signs between words: Dr., e.g., No. 5, A & B, and/or."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spoken_forms.language import Language
+from spoken_forms.passes import Pass, keep_stop, one_of
+
+_LETTER: Final = r"[^\W\d_]"
+
+
+def passes(language: Language) -> list[Pass]:
+    signs = language.signs
+    everywhere = language.abbreviations | language.closing_abbreviations
+
+    def whole(match: re.Match[str]) -> str:
+        short = re.sub(r"\s", " ", match[0])
+        return keep_stop(match, everywhere[short], before_capital=short in language.closing_abbreviations)
+
+    def numbered(match: re.Match[str]) -> str:
+        return f"{language.before_numbers[match[1]]} "
+
+    def either(match: re.Match[str]) -> str:
+        a, b = match[1], match[2]
+        if a.lower() == signs.and_ and b.lower() == signs.or_:
+            return f"{a} {b}"
+        return f"{a} {signs.or_} {b}"
+
+    boundary = r"(?<![\w.@/-])"
+    inside = [short for short in everywhere if short.endswith(("/", "-"))]
+    others = [short for short in everywhere if short not in inside]
+    found = [
+        Pass(re.compile(rf"{boundary}({one_of(language.before_numbers)})\s?(?=#?[0-9])"), numbered),
+        Pass(re.compile(rf"{boundary}(?<![0-9])(?<![0-9]\s){one_of(others)}(?![\w@])"), whole),
+        Pass(re.compile(r"(?<=\w)\s?&\s?(?=\w)"), lambda _: f" {signs.and_} "),
+        Pass(re.compile(rf"(?<!\S)({_LETTER}{{1,30}})/({_LETTER}{{1,30}})(?![\w/])"), either),
+        Pass(re.compile(r"(?<=\S\s)\+(?=\s\S)"), lambda _: signs.plus),
+        Pass(re.compile(r"(?<=\S\s)=(?=\s\S)"), lambda _: signs.equals),
+        Pass(re.compile(r"(?<!\S)@(?=\s?\S)\s?"), lambda _: f"{signs.at} "),
+    ]
+    if inside:
+        found.insert(1, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\w)"), lambda m: everywhere[m[0]]))
+    if language.code.startswith("en"):
+        found[1:1] = _english(everywhere)
+    return found
+
+
+def _english(everywhere: dict[str, str]) -> list[Pass]:
+    """`St.` and `Dr.` stand before a name or after it."""
+    name = r"(?=\s[A-Z])"
+    after_name = r"(?<=[a-z0-9]\s)"
+    return [
+        Pass(re.compile(rf"(?<![\w.]){after_name}St\b\.?(?=\s*(?:$|[,;!?)]|[A-Z][a-z]+\s|and\b|in\b|at\b|on\b|near\b))"),
+             lambda match: keep_stop(match, "Street")),
+        Pass(re.compile(rf"(?<![\w.])St\.?{name}"), lambda _: "Saint"),
+        Pass(re.compile(rf"(?<![\w.])Dr\.?{name}"), lambda _: "Doctor"),
+        Pass(re.compile(rf"(?<![\w.]){after_name}Dr\.(?=\s*(?:$|[,;!?)]))"), lambda match: keep_stop(match, "Drive")),
+        Pass(re.compile(r"(?<![\w.])Dr\.(?!\w)"), lambda match: keep_stop(match, "Doctor", before_capital=False)),
+        Pass(re.compile(r"(?<![\w.])St\.(?!\w)"), lambda match: keep_stop(match, "Street")),
+    ]  # fmt: skip
