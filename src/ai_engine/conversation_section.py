@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from ai_engine.conversation.conversation_settings import ConversationSettings
 
 DECIDED_BY_CONTEXT = frozenset(
-    {"greeting_interruptible", "ask_after_s", "give_up_after_s", "max_call_s", "frame_ms"}  # frame_ms: the pacer's
+    {"greeting_interruptible", "ask_after_s", "ask_times", "give_up_after_s", "max_call_s", "time_warning_s"}
+    | {"frame_ms"}  # the pacer's
 )
 
 

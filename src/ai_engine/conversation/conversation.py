@@ -101,7 +101,7 @@ class Conversation:
             say=self._say,
             close=self._close_with,
         )
-        self._silence, self._filler = self._waiting.silence, self._waiting.filler
+        self._silence = self._waiting.silence
         self._keypad = Keypad(
             self._agent,
             self._caller,
@@ -280,7 +280,6 @@ class Conversation:
             if not caller.voice.speaking:
                 self._tick_pause(utterance, now)
         elif caller.interruption is None and self._agent.free and self._keypad.complete(now):
-            self._filler.restart()
             self._keypad.answer(self._keypad.take(), now)
 
     def _tick_pause(self, utterance: Utterance, now: float) -> None:
@@ -299,7 +298,6 @@ class Conversation:
         if reply is None:
             return
         self._silence.caller_heard()
-        self._filler.restart()
         self._agent.take(reply, now)
 
     def _awaits_words(self, attempt: Reply, now: float) -> bool:
@@ -368,7 +366,6 @@ class Conversation:
             return
         self._agent.withdraw(now)
         self._gate.committed()
-        self._filler.restart()
         self._caller.take_back(utterance, reply)
         self._emit(Announce("took_back", now))
 
@@ -419,7 +416,6 @@ class Conversation:
         self._agent.cut(now)
         self._gate.committed()
         self._silence.caller_heard()
-        self._filler.answered()
         self._emit(Announce("barge_in", now, detail))
 
     def _drop_suspect(self, now: float) -> None:
@@ -441,8 +437,6 @@ class Conversation:
             self._fail(reply, now, retryable=False)
             return
         self._caller.adopted = None
-        if reply.answers:
-            self._filler.answered()
         if self._closing.begun:
             self._closing.finish()
         else:

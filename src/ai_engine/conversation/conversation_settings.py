@@ -13,12 +13,16 @@ class Phrases:
     """What the agent says by itself. An empty phrase is not said."""
 
     greeting: str = ""
-    are_you_there: str = "Are you still there?"
+    are_you_there: str | tuple[str, ...] = "Are you still there?"
+    """Several wordings are used in turn."""
     farewell: str = "I can't hear you, so I'll hang up now. Please call again. Goodbye."
     """After too long a silence."""
     time_up: str = "I'm sorry, we have reached the end of our time. Goodbye."
     """When the call has reached its greatest length."""
-    filler: str = "One moment, please."
+    time_warning: str = ""
+    """Some time before that."""
+    filler: str | tuple[str, ...] = "One moment, please."
+    """Several wordings are used in turn. Has to be pre-rendered."""
     apology: str = "I'm sorry, something went wrong on my side. Could you say that again, please?"
     """When an answer could not be given. Has to be pre-rendered."""
     giving_up: str = "I'm sorry, I'm having technical trouble. I'll put you through."
@@ -67,12 +71,18 @@ class ConversationSettings:
     # Waiting
     ask_after_s: float = 8.0
     """Silence before "are you there?". Zero: never."""
+    ask_times: int = 1
+    """So often it is asked, each time after that much more silence."""
     give_up_after_s: float = 20.0
     """Silence before farewell and hang-up. Zero: never."""
     max_call_s: float = 1800.0
     """Zero: no limit."""
+    time_warning_s: float = 60.0
+    """So long before the greatest length is reached, the caller is told, if there are words for it."""
     filler_after_s: float = 2.5
     """Zero: no filler."""
+    filler_again_after_s: float = 6.0
+    """The same in the turn after one that had a filler: two turns running with one sound like a machine."""
     answer_timeout_s: float = 20.0
     """From the end of the caller's turn to the first sound of the answer; then it has failed."""
     say_timeout_s: float = 4.0

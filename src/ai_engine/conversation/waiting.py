@@ -12,6 +12,26 @@ from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import ReplyKind
 from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
 
+
+class Alternatives:
+    """Wordings of one sentence, used in turn, so that none is heard twice running where there are two."""
+
+    def __init__(self, wordings: str | tuple[str, ...]) -> None:
+        self._wordings = tuple(
+            wording for wording in ((wordings,) if isinstance(wordings, str) else wordings) if wording
+        )
+        self._used = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._wordings)
+
+    def next(self) -> str:
+        """The next wording; there has to be one."""
+        wording = self._wordings[self._used % len(self._wordings)]
+        self._used += 1
+        return wording
+
+
 Close = Callable[[HangUp | FallBack, str, float], None]
 """(what follows, the farewell before it, now)"""
 
@@ -36,12 +56,19 @@ class Waiting:
         self._phrases = phrases
         self._say = say
         self._close = close
+        self._questions = Alternatives(phrases.are_you_there)
+        self._fillers = Alternatives(phrases.filler)
         self.silence = SilencePolicy(
-            ask_after_s=settings.ask_after_s if phrases.are_you_there else 0.0,
+            ask_after_s=settings.ask_after_s if self._questions else 0.0,
+            ask_times=settings.ask_times,
             give_up_after_s=settings.give_up_after_s,
             max_call_s=settings.max_call_s,
+            warn_before_s=settings.time_warning_s if phrases.time_warning else 0.0,
         )
-        self.filler = FillerPolicy(after_s=settings.filler_after_s if phrases.filler and fillers else 0.0)
+        self._filler = FillerPolicy(
+            after_s=settings.filler_after_s if self._fillers and fillers else 0.0,
+            again_after_s=settings.filler_again_after_s,
+        )
 
     def start(self, now: float) -> None:
         """The call's time begins."""
@@ -50,7 +77,7 @@ class Waiting:
     def hold(self, now: float) -> None:
         """A tick on hold: no time passes."""
         self.silence.tick(now, quiet=False, on_hold=True)
-        self.filler.tick(now, waiting=False, caller_speaking=False, on_hold=True)
+        self._filler.tick(now, waiting_for=None, caller_speaking=False, on_hold=True)
 
     def tick(self, now: float, *, closing: bool) -> None:
         agent, caller = self._agent, self._caller
@@ -60,14 +87,15 @@ class Waiting:
         if closing:
             return
         if verdict is SilenceVerdict.ASK:
-            self._say(ReplyKind.PROMPT, self._phrases.are_you_there, now)
+            self._say(ReplyKind.PROMPT, self._questions.next(), now)
+        elif verdict is SilenceVerdict.WARN:
+            self._say(ReplyKind.PROMPT, self._phrases.time_warning, now)
         elif verdict is SilenceVerdict.GIVE_UP:
             self._close(HangUp("silence"), self._phrases.farewell, now)
         elif verdict is SilenceVerdict.TIME_UP:
             self._close(HangUp("time_up"), self._phrases.time_up, now)
         reply = agent.reply
-        if reply is not None and reply.answers and reply.sounded:
-            self.filler.answered()
-        waiting = reply is not None and reply.answers and not reply.sounded and agent.filler is None
-        if self.filler.tick(now, waiting=waiting, caller_speaking=speaking):
-            self._say(ReplyKind.FILLER, self._phrases.filler, now)
+        waits = reply is not None and reply.answers and not reply.sounded and agent.filler is None
+        waiting_for = reply.turn if reply is not None and waits else None
+        if self._filler.tick(now, waiting_for=waiting_for, caller_speaking=speaking):
+            self._say(ReplyKind.FILLER, self._fillers.next(), now)
