@@ -193,7 +193,8 @@ def _never(expect: Expect, observed: Observed) -> Iterator[str]:
                     yield f"never {what}, but it was said: {turn.text!r}"
         elif what == "agent_spoke":
             for turn in observed.turns():
-                yield f"the agent was to say nothing, and said {turn.text!r}"
+                if turn.began is not None:
+                    yield f"the agent was to say nothing, and said {turn.text!r}"
         elif what == "hung_up" and observed.outcome in ("agent_hung_up", "fell_back"):
             yield "the agent hung up"
 

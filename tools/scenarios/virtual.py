@@ -187,6 +187,10 @@ class ScenarioCall(VirtualCall):
                 self._say(say)
             case Until(what="end", limit_s=limit_s):
                 self.advance_until(lambda: self.ended, limit_s)
+            case Until(what="quiet", limit_s=limit_s):
+                self.advance(_SETTLE_S)
+                self.advance_until(self._quiet, limit_s)
+                assert not self.ended, "the agent hung up"
             case Until(what=what, limit_s=limit_s):
                 self._until(what, limit_s)
                 assert not self.ended, "the agent hung up"
@@ -282,6 +286,11 @@ class ScenarioCall(VirtualCall):
         if trouble.lost:
             self.provider.failing = "connection"
             self._step("lost", 0.0)
+
+    def _quiet(self) -> bool:
+        """The agent has been heard to the end, and there is nothing it is about to say."""
+        conversation = self.conversation
+        return conversation.state == "listening" and conversation._agent.free and self.transport.played.idle(self.now)
 
     def _until_spoken(self, after_ms: float) -> None:
         """The agent has spoken so long of the turn at hand, or of the next one if it is quiet."""

@@ -159,6 +159,8 @@ class VirtualCall:
         self.received: dict[int, set[int]] = {}
         self.cancelled: set[tuple[int, int]] = set()
         self.dead_turns: set[int] = set()
+        self.rendered: set[int] = set()
+        """Turns that come from the pre-rendered store, whatever the provider does."""
         self.transcripts: dict[tuple[int, int], str] = {}
         self.discarded: set[tuple[int, int]] = set()
         self.adopted: list[tuple[int, int]] = []
@@ -343,6 +345,8 @@ class VirtualCall:
             case d.Forget(turn):
                 self.dead_turns.add(turn)
             case d.Say(turn, revision, text, _):
+                if decision.rendered_only:
+                    self.rendered.add(turn)
                 if provider.failing not in ("tts", "connection") or decision.rendered_only:
                     self._speak(turn, revision, text, provider.say_s)
                 else:
@@ -361,7 +365,7 @@ class VirtualCall:
     def _later(self, delay_s: float, turn: int, revision: int, then: Callable[[], ProviderEvent | None]) -> None:
         def fire() -> None:
             stale = (turn, revision) in self.cancelled or turn in self.dead_turns
-            if self.provider.silent or (stale and not self.provider.keep_going):
+            if (self.provider.silent and turn not in self.rendered) or (stale and not self.provider.keep_going):
                 return
             event = then()
             if event is not None:

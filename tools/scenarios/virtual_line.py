@@ -52,20 +52,22 @@ def at_level(signal: npt.NDArray[np.float64], dbfs: float) -> Signal:
 
 
 @cache
-def _pool(kind: str) -> Signal:
-    """Some seconds of a sound at 0 dBFS, the same ones every time."""
+def _pool(kind: str, dbfs: float) -> Signal:
+    """Whole frames of a sound at that level, the same ones every time; to be played again and again."""
     chance = np.random.default_rng([*kind.encode()])
-    return at_level((pink if kind == "voice" else SOUNDS[kind])(chance, _POOL_S), 0.0)
+    return at_level((pink if kind == "voice" else SOUNDS[kind])(chance, _POOL_S), dbfs)
 
 
-def _looped(kind: str, begin: int, count: int, dbfs: float) -> Signal:
-    pool = _pool(kind)
-    return np.take(pool, range(begin, begin + count), mode="wrap") * np.float32(10 ** (dbfs / 20))
+def _frame_of(kind: str, begin: int, dbfs: float) -> Signal:
+    """The frame that begins at sample `begin`, a multiple of its length."""
+    pool = _pool(kind, dbfs)
+    begin %= pool.size
+    return pool[begin : begin + FRAME]
 
 
 def voice_like_sound(seconds: float, *, louder_db: float = 0.0) -> Signal:
     """What stands for speech where none was recorded: the core hears levels, and the truth tells the rest."""
-    return _looped("voice", 0, round(seconds * RATE_HZ), SPEECH_DBFS + louder_db)
+    return np.resize(_pool("voice", SPEECH_DBFS + louder_db), round(seconds * RATE_HZ))
 
 
 @dataclass(slots=True)
@@ -157,9 +159,9 @@ class VirtualLine:
     def _send(self, now: float, echo: Pcm | None) -> None:
         number = self._sample // FRAME
         begin, self._sample = self._sample, self._sample + FRAME
-        mixed = _looped("white noise", begin, FRAME, _FLOOR_DBFS)
+        mixed = _frame_of("white noise", begin, _FLOOR_DBFS).copy()
         if self._line.noise is not None:
-            mixed += _looped(self._line.noise.kind, begin, FRAME, SPEECH_DBFS - self._line.noise.snr_db)
+            mixed += _frame_of(self._line.noise.kind, begin, SPEECH_DBFS - self._line.noise.snr_db)
         for sounding in self._sounding:
             offset = begin - sounding.begin
             if offset > -FRAME:
