@@ -3,8 +3,8 @@
 One inference for all windows that became complete in the same tick, on a thread of its own: a window of a batch of 16
 costs a third of one alone. The network is recurrent; the state of each call lies in arrays kept from batch to batch.
 
-A window (256 samples at 8 kHz) is given to the network with the last 32 samples before it, scaled to -1..1, as the
-network's authors do (`silero_vad.utils_vad.OnnxWrapper`).
+A window (32 ms: 256 samples at 8 kHz, 512 at 16 kHz) is given to the network with the last 4 ms before it, scaled to
+-1..1, as the network's authors do (`silero_vad.utils_vad.OnnxWrapper`). Streams of one rate share a batch.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import structlog
 
 from ai_engine.media.pacer import prefer_this_thread
 
-RATE_HZ: Final = 8000
-WINDOW_SAMPLES: Final = 256
+RATES_HZ: Final = (8000, 16000)
+"""What the network was trained for."""
 WINDOW_MS: Final = 32.0
 INSTALL_COMMAND: Final = "python -m local_ai_server.embedded install"
 
-_CONTEXT_SAMPLES: Final = 32
+_CONTEXT_MS: Final = 4
+_FRAME_MS: Final = 20
 _STATE_VALUES: Final = 128
-_FRAME_SAMPLES_MAX: Final = 160
 _SILENT_POWER: Final = 33.0**2
 """Mean square of -60 dBFS: below it there is line noise, but no telephone speech."""
 _SILENT_WINDOWS: Final = 16
@@ -51,17 +51,20 @@ class SpeechDetectorError(Exception):
 class SpeechStream:
     """One call's sound on its way to the detector. Used on the media loop."""
 
-    __slots__ = ("_detector", "call_key", "closed", "on_probability", "slot")
+    __slots__ = ("_detector", "bank", "call_key", "closed", "on_probability", "slot")
 
-    def __init__(self, detector: SpeechDetector, call_key: str, on_probability: Callable[[float, float], None]) -> None:
+    def __init__(
+        self, detector: SpeechDetector, bank: _Bank, call_key: str, on_probability: Callable[[float, float], None]
+    ) -> None:
         self._detector = detector
+        self.bank = bank
         self.call_key = call_key
         self.on_probability = on_probability
         self.closed = False
         self.slot = -1  # belongs to the detector's thread
 
     def push(self, pcm: bytes, at: float) -> None:
-        """20 ms of PCM16 (8 kHz, 320 bytes) that ended `at`."""
+        """20 ms of PCM16 at the stream's rate (8 kHz: 320 bytes) that ended `at`."""
         if not self.closed:
             self._detector.queue(self, pcm, at)
 
@@ -72,6 +75,10 @@ class SpeechStream:
             self._detector.queue(self, None, 0.0)
 
 
+_Results = list[tuple[SpeechStream, float, float]]
+"""Stream, probability, and when its window ended."""
+
+
 class SpeechDetector:
     """The network and its thread. `start` it before the first call, `stop` it after the last."""
 
@@ -80,22 +87,15 @@ class SpeechDetector:
 
         Raises `SpeechDetectorError` when the weights are missing or damaged.
         """
-        self._session = _load(model_path)
+        session = _load(model_path)
         self._post = post
         self._inbox: deque[tuple[SpeechStream, bytes | None, float]] = deque()
         self._wake_posted = False
         self._work = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._banks = {rate_hz: _Bank(session, rate_hz, batch_capacity, self._deliver) for rate_hz in RATES_HZ}
         self.frames_left_out = 0
-
-        self._rate = np.array(RATE_HZ, np.int64)
-        self._free = list(range(batch_capacity))
-        self._state = np.zeros((2, batch_capacity, _STATE_VALUES), np.float32)
-        self._samples = np.zeros((batch_capacity, _CONTEXT_SAMPLES + WINDOW_SAMPLES + _FRAME_SAMPLES_MAX), np.float32)
-        self._filled = [0] * batch_capacity  # samples behind the context
-        self._silent_windows = np.zeros(batch_capacity, np.int64)
-        self._last = np.zeros(batch_capacity, np.float32)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="speech-detector", daemon=True)
@@ -109,9 +109,16 @@ class SpeechDetector:
             self._thread.join()
             self._thread = None
 
-    def open(self, call_key: str, on_probability: Callable[[float, float], None]) -> SpeechStream:
-        """`on_probability(probability, at)` is called on the media loop for each window, which ended `at`."""
-        return SpeechStream(self, call_key, on_probability)
+    def open(
+        self, call_key: str, on_probability: Callable[[float, float], None], *, rate_hz: int = 8000
+    ) -> SpeechStream:
+        """`on_probability(probability, at)` is called on the media loop for each window, which ended `at`.
+
+        Raises `ValueError` for a rate that is not among `RATES_HZ`.
+        """
+        if rate_hz not in self._banks:
+            raise ValueError(f"voice activity works at {' and '.join(map(str, RATES_HZ))} Hz, not at {rate_hz}")
+        return SpeechStream(self, self._banks[rate_hz], call_key, on_probability)
 
     def queue(self, stream: SpeechStream, pcm: bytes | None, at: float) -> None:
         """Take a frame (None: the stream is closed). Called by the stream, on the media loop."""
@@ -138,47 +145,83 @@ class SpeechDetector:
                 self._judge(inbox)
             except Exception:  # noqa: BLE001 - the root of the thread: without it every call would be deaf for good
                 _log.exception("speech_detector_failed")
-                self._filled = [0] * len(self._filled)
+                for bank in self._banks.values():
+                    bank.start_afresh()
 
     def _judge(self, inbox: list[tuple[SpeechStream, bytes | None, float]]) -> None:
         too_old = max((at for _, _, at in inbox), default=0.0) - _MOST_BEHIND_S
-        complete: list[SpeechStream] = []
-        ended_at: list[float] = []
         for stream, pcm, at in inbox:
             if pcm is None:
-                if stream in complete:
-                    self._infer(complete, ended_at)
-                self._release(stream)
-                continue
-            if at < too_old:
+                stream.bank.release(stream)
+            elif at < too_old:
                 self.frames_left_out += 1
-                continue
-            if stream.slot < 0:
-                if stream.closed:
-                    continue
-                self._admit(stream)
-            slot = stream.slot
-            filled = self._filled[slot]
-            if filled >= WINDOW_SAMPLES:  # a second frame of a call whose window waits: judge that first
-                self._infer(complete, ended_at)
-                filled = self._filled[slot]
-            n_samples = len(pcm) // 2
-            start = _CONTEXT_SAMPLES + filled
-            self._samples[slot, start : start + n_samples] = np.frombuffer(pcm, np.int16)
-            self._filled[slot] = filled = filled + n_samples
-            if filled >= WINDOW_SAMPLES:
-                complete.append(stream)
-                ended_at.append(at - (filled - WINDOW_SAMPLES) / RATE_HZ)
-        self._infer(complete, ended_at)
+            else:
+                stream.bank.take(stream, pcm, at)
+        for bank in self._banks.values():
+            bank.infer()
 
-    def _infer(self, complete: list[SpeechStream], ended_at: list[float]) -> None:
-        """Judge one window of each stream, deliver, and empty both lists."""
+    def _deliver(self, results: _Results) -> None:
+        self._post(_deliver, results)
+
+
+class _Bank:
+    """All streams of one rate: their sound up to the next whole window, and the network's state for each.
+
+    Belongs to the detector's thread. Arrays have a row (the slot) for each stream and grow with their number.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        rate_hz: int,
+        capacity: int,
+        deliver: Callable[[_Results], None],
+    ) -> None:
+        self._session = session
+        self._deliver = deliver
+        self._rate_hz = rate_hz
+        self._rate = np.array(rate_hz, np.int64)
+        self._window = int(rate_hz * WINDOW_MS) // 1000
+        self._context = rate_hz * _CONTEXT_MS // 1000
+        frame = rate_hz * _FRAME_MS // 1000
+        self._kept = self._context + frame  # of a window judged: what the next one begins with
+        self._complete: list[SpeechStream] = []
+        self._ended_at: list[float] = []
+        self._free = list(range(capacity))
+        self._state = np.zeros((2, capacity, _STATE_VALUES), np.float32)
+        self._samples = np.zeros((capacity, self._context + self._window + frame), np.float32)
+        self._filled = [0] * capacity  # samples behind the context
+        self._silent_windows = np.zeros(capacity, np.int64)
+        self._last = np.zeros(capacity, np.float32)
+
+    def take(self, stream: SpeechStream, pcm: bytes, at: float) -> None:
+        """A stream's next frame, which ended `at`."""
+        if stream.slot < 0:
+            if stream.closed:
+                return
+            self._admit(stream)
+        slot = stream.slot
+        filled = self._filled[slot]
+        if filled >= self._window:  # a second frame of a call whose window waits: judge that first
+            self.infer()
+            filled = self._filled[slot]
+        n_samples = len(pcm) // 2
+        start = self._context + filled
+        self._samples[slot, start : start + n_samples] = np.frombuffer(pcm, np.int16)
+        self._filled[slot] = filled = filled + n_samples
+        if filled >= self._window:
+            self._complete.append(stream)
+            self._ended_at.append(at - (filled - self._window) / self._rate_hz)
+
+    def infer(self) -> None:
+        """Judge the windows that are complete, all at once, and deliver."""
+        complete = self._complete
         if not complete:
             return
         slots = np.fromiter((stream.slot for stream in complete), np.int64, len(complete))
-        windows = self._samples[slots, : _CONTEXT_SAMPLES + WINDOW_SAMPLES]
-        sound = windows[:, _CONTEXT_SAMPLES:]
-        power = np.einsum("ij,ij->i", sound, sound) / WINDOW_SAMPLES
+        windows = self._samples[slots, : self._context + self._window]
+        sound = windows[:, self._context :]
+        power = np.einsum("ij,ij->i", sound, sound) / self._window
         silent = np.where(power < _SILENT_POWER, self._silent_windows[slots] + 1, 0)
         self._silent_windows[slots] = silent
         probabilities = np.zeros(len(complete), np.float32)
@@ -191,12 +234,26 @@ class SpeechDetector:
             self._state[:, judged] = state
         self._last[slots] = probabilities
         # The window's end is the next one's context, with what has already come behind it.
-        self._samples[slots, : _CONTEXT_SAMPLES + _FRAME_SAMPLES_MAX] = self._samples[slots, WINDOW_SAMPLES:]
+        self._samples[slots, : self._kept] = self._samples[slots, self._window :]
         for slot in slots:
-            self._filled[slot] -= WINDOW_SAMPLES
-        self._post(_deliver, list(zip(complete, probabilities.tolist(), ended_at, strict=True)))
+            self._filled[slot] -= self._window
+        self._deliver(list(zip(complete, probabilities.tolist(), self._ended_at, strict=True)))
         complete.clear()
-        ended_at.clear()
+        self._ended_at.clear()
+
+    def release(self, stream: SpeechStream) -> None:
+        """The stream was closed; its slot is another's."""
+        if stream in self._complete:
+            self.infer()
+        if stream.slot >= 0:
+            self._free.append(stream.slot)
+            stream.slot = -1
+
+    def start_afresh(self) -> None:
+        """Something failed: what is half there cannot be trusted."""
+        self._complete.clear()
+        self._ended_at.clear()
+        self._filled = [0] * len(self._filled)
 
     def _admit(self, stream: SpeechStream) -> None:
         if not self._free:
@@ -214,13 +271,8 @@ class SpeechDetector:
         self._silent_windows[slot] = 0
         self._last[slot] = 0
 
-    def _release(self, stream: SpeechStream) -> None:
-        if stream.slot >= 0:
-            self._free.append(stream.slot)
-            stream.slot = -1
 
-
-def _deliver(results: list[tuple[SpeechStream, float, float]]) -> None:
+def _deliver(results: _Results) -> None:
     for stream, probability, at in results:
         if not stream.closed:
             stream.on_probability(probability, at)

@@ -66,8 +66,8 @@ def detector(post: Post) -> Iterator[SpeechDetector]:
 
 
 @pytest.fixture(scope="module")
-def speech() -> Pcm:
-    """A spoken sentence as a telephone hears it, half a second of silence on either side."""
+def spoken() -> Pcm:
+    """A sentence at 22.05 kHz."""
     if not VOICE.is_file():
         pytest.skip(f"no speech to be had: {VOICE} is not installed")
     raw = subprocess.run(
@@ -76,29 +76,50 @@ def speech() -> Pcm:
         capture_output=True,
         check=True,
     ).stdout
-    sentence = resample(np.frombuffer(raw, np.int16), 22050, 8000)
-    quiet = np.zeros(4000, np.int16)
-    return decode_mulaw(encode_mulaw(np.concatenate((quiet, sentence, quiet))))
+    return np.frombuffer(raw, np.int16)
 
 
-def frames(pcm: Pcm) -> list[bytes]:
-    return [pcm[i : i + 160].tobytes() for i in range(0, len(pcm) - 159, 160)]
+def on_the_line(spoken: Pcm, rate_hz: int) -> Pcm:
+    """As a line of that rate carries it, half a second of silence on either side, whole frames."""
+    quiet = np.zeros(rate_hz // 2, np.int16)
+    sentence = resample(spoken, 22050, rate_hz)
+    pcm = np.concatenate((quiet, sentence[: len(sentence) // (rate_hz // 50) * (rate_hz // 50)], quiet))
+    return decode_mulaw(encode_mulaw(pcm)) if rate_hz == 8000 else pcm
 
 
-def judge(detector: SpeechDetector, calls: list[Pcm]) -> list[Heard]:
+@pytest.fixture(scope="module")
+def speech(spoken: Pcm) -> Pcm:
+    """As a telephone hears it."""
+    return on_the_line(spoken, 8000)
+
+
+@pytest.fixture(scope="module")
+def wideband(spoken: Pcm) -> Pcm:
+    """The same sentence on a line of 16 kHz."""
+    return on_the_line(spoken, 16000)
+
+
+def frames(pcm: Pcm, rate_hz: int = 8000) -> list[bytes]:
+    size = rate_hz // 50
+    return [pcm[i : i + size].tobytes() for i in range(0, len(pcm) - size + 1, size)]
+
+
+def judge(detector: SpeechDetector, calls: list[Pcm], rates_hz: list[int] | None = None) -> list[Heard]:
     """Push the calls side by side, a frame of each at a time, and wait for all windows."""
+    rates_hz = rates_hz or [8000] * len(calls)
     heard: list[Heard] = [[] for _ in calls]
     streams = [
-        detector.open(f"call-{n}", lambda p, at, own=own: own.append((p, at)))  # type: ignore[misc]
-        for n, own in enumerate(heard)
+        detector.open(f"call-{n}", lambda p, at, own=own: own.append((p, at)), rate_hz=rate_hz)  # type: ignore[misc]
+        for n, (own, rate_hz) in enumerate(zip(heard, rates_hz, strict=True))
     ]
-    expected = [len(frames(pcm)) * 160 // 256 for pcm in calls]
-    for n, parts in enumerate(zip(*map(frames, calls), strict=True)):
+    pushed = [frames(pcm, rate_hz) for pcm, rate_hz in zip(calls, rates_hz, strict=True)]
+    expected = [len(parts) * 20 // 32 for parts in pushed]
+    for n, parts in enumerate(zip(*pushed, strict=True)):
         for stream, part in zip(streams, parts, strict=True):
             stream.push(part, (n + 1) * 0.020)
-        while n * 160 // 256 > len(heard[-1]) + 5:  # no faster than it judges
+        while n * 20 // 32 > len(heard[-1]) + 5:  # no faster than it judges
             time.sleep(0.0005)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while [len(own) for own in heard] != expected and time.monotonic() < deadline:
         time.sleep(0.005)
     for stream in streams:
@@ -132,6 +153,39 @@ def test_a_batch_gives_each_call_what_it_would_get_alone(detector: SpeechDetecto
     (alone,) = judge(detector, [speech])
     together = judge(detector, [others[0], speech, *others[1:]])[1]
     assert [p for p, _ in together] == pytest.approx([p for p, _ in alone], abs=0.01)
+
+
+@needs_weights
+def test_wideband_speech_is_told_from_silence_and_noise(detector: SpeechDetector, wideband: Pcm) -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 300, wideband.size).astype(np.int16)
+    spoken, nothing, hiss = judge(detector, [wideband, np.zeros_like(wideband), noise], [16000] * 3)
+    middle = [p for p, at in spoken if 1.0 < at < wideband.size / 16000 - 1.0]
+    assert np.mean([p > 0.5 for p in middle]) > 0.8
+    assert max(p for p, at in spoken if at < 0.45) < 0.2
+    assert max(p for p, _ in nothing) < 0.2
+    assert max(p for p, _ in hiss) < 0.5
+
+
+@needs_weights
+def test_lines_of_both_rates_hear_the_same_sentence_side_by_side(
+    detector: SpeechDetector, speech: Pcm, wideband: Pcm
+) -> None:
+    (narrow_alone,) = judge(detector, [speech])
+    (wide_alone,) = judge(detector, [wideband], [16000])
+    narrow, wide, other = judge(detector, [speech, wideband, np.roll(speech, 1600)], [8000, 16000, 8000])
+    assert [p for p, _ in narrow] == pytest.approx([p for p, _ in narrow_alone], abs=0.01)
+    assert [p for p, _ in wide] == pytest.approx([p for p, _ in wide_alone], abs=0.01)
+    assert [at for _, at in wide] == pytest.approx([0.032 * (n + 1) for n in range(len(wide))])
+    assert len(other) == len(narrow)
+    onset = next(at for p, at in narrow if p > 0.5)
+    assert next(at for p, at in wide if p > 0.5) == pytest.approx(onset, abs=0.1)
+
+
+@needs_weights
+def test_a_rate_that_the_network_does_not_know_is_refused(detector: SpeechDetector) -> None:
+    with pytest.raises(ValueError, match="8000 and 16000 Hz, not at 48000"):
+        detector.open("call", lambda p, at: None, rate_hz=48000)
 
 
 @needs_weights
