@@ -115,9 +115,7 @@ class CallMedia:
     def _start(self) -> None:
         if self._ended:
             return
-        self._stream = self._detector.open(
-            self._call_id, self._speech_probability, rate_hz=self.transport.pcm_rate_hz
-        )
+        self._stream = self._detector.open(self._call_id, self._speech_probability, rate_hz=self.transport.pcm_rate_hz)
         self._act(Conversation.start)
         self._media.add(self)
 

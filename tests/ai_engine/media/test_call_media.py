@@ -29,7 +29,7 @@ class Deaf:
         self.frames = 0
         self.closed = False
 
-    def open(self, call_key: str, on_probability: object) -> Deaf:
+    def open(self, call_key: str, on_probability: object, *, rate_hz: int) -> Deaf:
         return self
 
     def push(self, pcm: bytes, at: float) -> None:
