@@ -19,6 +19,8 @@ from voice_core.gate import Gate
 from voice_core.history import History
 
 _FILLER_STALL_S = 2.0
+_LATE_AUDIO_S = 0.2
+"""An end that overtook its audio on the way is waited for so long."""
 
 
 class FloorEvent(Enum):
@@ -106,7 +108,8 @@ class AgentFloor:
         if reply is None:
             return None
         if reply.audio_done and not reply.backlog:
-            if not self._playout.finished(reply.turn, now):
+            overtaken = not reply.sounded and now - reply.last_event_at < _LATE_AUDIO_S
+            if overtaken or not self._playout.finished(reply.turn, now):
                 return None
             self.reply = None
             self.last = reply
@@ -216,7 +219,7 @@ class AgentFloor:
 
     def _use(self, reply: Reply, event: AgentAudio | AgentAudioDone | ToolCall, now: float) -> None:
         if isinstance(event, AgentAudio):
-            if reply.audio_done or not (event.audio or event.text):
+            if (reply.audio_done and not reply.done_first) or not (event.audio or event.text):
                 return
             if not reply.sounded:
                 reply.sounded = True
@@ -233,6 +236,7 @@ class AgentFloor:
     def _done(self, reply: Reply, now: float) -> None:
         if not reply.audio_done:
             reply.audio_done = True
+            reply.done_first = not reply.sounded
             self._playout.end_turn(reply.turn, now, cut_short=reply.cut_short)
 
     def _close(self, reply: Reply, now: float, *, interrupted: bool) -> None:

@@ -71,7 +71,8 @@ class CallerFloor:
         """Decides about `suspect`; there is one exactly while there is the other."""
         self.probe: Reply | None = None
         """The decoding of `suspect` that is under way."""
-        self._sent_until = -math.inf
+        self._looks_back_to = -math.inf
+        """No utterance reaches back further: what lies before was another's, or nobody's."""
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class CallerFloor:
         utterance = self.utterance or self.suspect
         if utterance is not None and utterance.sending:
             self._emit(SendAudio(utterance.turn, audio))
-            utterance.sent_until = self._sent_until = now
+            utterance.sent_until = now
 
     def level_dbfs(self) -> float:
         """The caller's level: the louder of the last frames, which cover the window that was judged."""
@@ -102,7 +103,18 @@ class CallerFloor:
         """What is kept of the caller is none of the conversation's (hold music)."""
         self.voice.reset()
         self._gate.clear()
-        self._sent_until = now
+        self._looks_back_to = now
+
+    def backend_changed(self, *, needs_gating: bool) -> None:
+        """Another STT backend is at work, perhaps in the middle of what the caller says over the agent."""
+        self._gate.backend(needs_gating=needs_gating)
+        if self.suspect is None or self.interruption is None:
+            return
+        self.interruption.backend(streaming=not needs_gating)
+        if needs_gating:
+            self.suspect.sending = False
+        else:
+            self.admit(self.suspect)
 
     # --- an utterance -------------------------------------------------------------------------------------------------
 
@@ -151,11 +163,13 @@ class CallerFloor:
         utterance.sending = False
         utterance.voiced_until = self.voice.voiced_until
         self.utterance, self.adopted = None, utterance
+        self._looks_back_to = self.voice.voiced_until
         return reply
 
     def forget(self, utterance: Utterance) -> None:
         """There were no words in it."""
         self._emit(Forget(utterance.turn))
+        self._looks_back_to = self.voice.voiced_until
         if utterance is self.utterance:
             self.utterance = None
 
@@ -220,7 +234,9 @@ class CallerFloor:
         if suspect is None:
             return
         suspect.sending = False
-        if keep:
+        suspect.kept = suspect.kept or keep
+        self._looks_back_to = self.voice.voiced_until
+        if suspect.kept:
             self.kept = suspect
         elif suspect.sent_any:
             self._emit(Forget(suspect.turn))
@@ -258,7 +274,7 @@ class CallerFloor:
         """The one that was kept, or a new one."""
         utterance, self.kept = self.kept, None
         if utterance is None:
-            earliest = max(started_at - self._settings.lookback_ms / 1000, self._sent_until)
+            earliest = max(started_at - self._settings.lookback_ms / 1000, self._looks_back_to)
             utterance = Utterance(self._next_turn(), started_at, earliest)
         utterance.voiced_until = self.voice.voiced_until
         return utterance
@@ -267,5 +283,5 @@ class CallerFloor:
         frames = list(self._gate.since(utterance.sent_until))
         if frames:
             self._emit(SendAudio(utterance.turn, b"".join(audio for _, audio in frames)))
-            utterance.sent_until = self._sent_until = frames[-1][0]
+            utterance.sent_until = frames[-1][0]
             utterance.sent_any = True

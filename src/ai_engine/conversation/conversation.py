@@ -45,8 +45,6 @@ from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import AgentSound, VoiceChange
 from voice_core.words import asks_about_now, tokens
 
-_HEARD_AFTER_S: Final = 0.08
-"""The same as the playout's `downstream_ms`: sound sent later than this before an onset had not been heard."""
 _NO_SOUND_DBFS: Final = -100.0
 
 
@@ -233,7 +231,7 @@ class Conversation:
         if self._ended:
             return
         if isinstance(event, BackendChanged):
-            self._gate.backend(needs_gating=event.needs_gating)
+            self._caller.backend_changed(needs_gating=event.needs_gating)
         elif isinstance(event, ProviderFailed) and event.turn == 0:
             self.provider_lost(now)
         elif self._full_duplex is None:
@@ -339,8 +337,8 @@ class Conversation:
         elif reply is None:
             self._suspect_interruption(now)
         elif not reply.interruptible or reply.false_alarms >= self._settings.max_false_alarms:
-            self._spoke_over_at = started_at
-        elif reply.answers and not self._was_heard(reply):
+            self._spoke_over(started_at)
+        elif reply.answers and not self._was_heard(reply, now):
             self._take_back(reply, now)
         elif reply.kind is ReplyKind.PROMPT and not reply.sounded:
             agent.cut(now)
@@ -349,10 +347,16 @@ class Conversation:
         else:
             self._suspect_interruption(now)
 
-    def _was_heard(self, reply: Reply) -> bool:
+    def _was_heard(self, reply: Reply, now: float) -> bool:
         """Some of `reply` had been heard when the caller began to speak."""
-        first_packet_at = self._playout.first_packet_at(reply.turn) if reply.sounded else None
-        return first_packet_at is not None and self._caller.voice.started_at >= first_packet_at + _HEARD_AFTER_S
+        heard_at = self._playout.first_heard_at(reply.turn, now) if reply.sounded else None
+        return heard_at is not None and self._caller.voice.started_at >= heard_at
+
+    def _spoke_over(self, started_at: float) -> None:
+        """The caller begins to speak over what cannot be interrupted: it has its turn later, as far as it is kept."""
+        earlier = self._spoke_over_at
+        if earlier is None or started_at - earlier > self._settings.withheld_ms / 1000:
+            self._spoke_over_at = started_at
 
     def _take_back(self, reply: Reply, now: float) -> None:
         """The caller goes on before any of the answer was heard: the turn was not over."""
@@ -362,7 +366,7 @@ class Conversation:
             self._caller.begin(self._caller.voice.started_at)
             return
         if utterance.taken_back >= self._settings.max_take_backs:
-            self._spoke_over_at = self._caller.voice.started_at
+            self._spoke_over(self._caller.voice.started_at)
             return
         self._agent.withdraw(now)
         self._gate.committed()

@@ -44,6 +44,8 @@ class Reply:
     sounded: bool = False
     """Some of its audio has been queued for playing."""
     audio_done: bool = False
+    done_first: bool = False
+    """Its end came before any of its audio."""
     cut_short: bool = False
     """Its sound may have ended in the middle of a phrase."""
     failed: bool = False
@@ -82,6 +84,8 @@ class Utterance:
     finals: list[str] = field(default_factory=list)
     """What a streaming STT has finished of it, without saying for which revision."""
     partial: str = ""
+    kept: bool = False
+    """It holds an answer that was said over the agent and waits."""
     taken_back: int = 0
     """How often it was adopted and then gone on with."""
     speculation_failed: bool = False
