@@ -80,7 +80,7 @@ MUTATED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no pause before the answer": (
         "dictated_phone_number",
-        {"persona": {"conversation": {"wait": {"open_ms": 300, "base_ms": 300, "unknown_ms": 300}}}},
+        {"persona": {"conversation": {"wait": dict.fromkeys(("half_said_ms", "open_ms", "base_ms", "unknown_ms"), 300)}}},
         "expectation",
     ),
     "an agent that cannot be interrupted": (
