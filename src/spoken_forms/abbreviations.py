@@ -28,12 +28,18 @@ def passes(language: Language) -> list[Pass]:
             return f"{a} {b}"
         return f"{a} {signs.or_} {b}"
 
+    def before(match: re.Match[str]) -> str:
+        """Written together with what follows: C/Mayor."""
+        said = everywhere[match[0]]
+        return said if said.endswith("-") or match.string[match.end()].isspace() else f"{said} "
+
     boundary = r"(?<![\w.@/-])"
+    units = [short for short in everywhere if short in language.units]
     inside = [short for short in everywhere if short.endswith(("/", "-"))]
-    others = [short for short in everywhere if short not in inside]
+    others = [short for short in everywhere if short not in inside and short not in units]
     found = [
         Pass(re.compile(rf"{boundary}({one_of(language.before_numbers)})\s?(?=#?[0-9])"), numbered),
-        Pass(re.compile(rf"{boundary}(?<![0-9])(?<![0-9]\s){one_of(others)}(?![\w@])"), whole),
+        Pass(re.compile(rf"{boundary}{one_of(others)}(?![\w@])"), whole),
         Pass(re.compile(r"(?<=\w)\s?&\s?(?=\w)"), lambda _: f" {signs.and_} "),
         Pass(re.compile(rf"(?<!\S)({_LETTER}{{1,30}})/({_LETTER}{{1,30}})(?![\w/])"), either),
         Pass(re.compile(r"(?<=\S\s)\+(?=\s\S)"), lambda _: signs.plus),
@@ -41,7 +47,9 @@ def passes(language: Language) -> list[Pass]:
         Pass(re.compile(r"(?<!\S)@(?=\s?\S)\s?"), lambda _: f"{signs.at} "),
     ]
     if inside:
-        found.insert(1, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\w)"), lambda m: everywhere[m[0]]))
+        found.insert(2, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\w)"), before))
+    if units:  # 5 min. is said by the unit's name
+        found.insert(2, Pass(re.compile(rf"(?<![0-9])(?<![0-9]\s){boundary}{one_of(units)}(?!\w)"), whole))
     if language.code.startswith("en"):
         found[1:1] = _english(everywhere)
     return found

@@ -36,6 +36,9 @@ def passes(language: Language) -> list[Pass]:
         letter = len(match["word"].rstrip(".")) == 1 and language.clock_letter == r"(?!)"
         return None if letter else clock(match)
 
+    def led(match: re.Match[str]) -> str:
+        return f"{match['lead']} {clock(match)}"
+
     return [
         Pass(re.compile(r"(?<![\w.,:/])24/7(?![\w/])"), lambda _: f"{language.cardinal(24)} {language.cardinal(7)}"),
         Pass(re.compile(rf"{NOT_INSIDE}{_HOUR}:{_MINUTE}(?::(?P<s>[0-5][0-9]))?(?![0-9:]){both}"), clock),
@@ -43,49 +46,67 @@ def passes(language: Language) -> list[Pass]:
         Pass(re.compile(rf"{NOT_INSIDE}{_HOUR}\s?{half}"), clock),
         Pass(re.compile(rf"{NOT_INSIDE}{_HOUR}\s?(?:{language.clock_letter})\s?{_MINUTE}?(?!\w)"), clock),
         Pass(re.compile(rf"{NOT_INSIDE}{_HOUR}\s?{word}"), hour_alone),
+        Pass(
+            re.compile(
+                rf"(?<!\w)(?P<lead>(?i:{language.clock_lead}))\s{_HOUR}\.{_MINUTE}(?![\w.,:/]*[0-9])(?!\s?[%€$£°])"
+            ),
+            led,
+        ),
+        Pass(re.compile(r"(?<=[ap]\.m\.)\.(?!\.)"), lambda _: ""),
+    ]
+
+
+def weekdays(language: Language) -> list[Pass]:
+    """Mon–Fri, and short days alone where they can be nothing else."""
+    days = "|".join(sorted(map(re.escape, _both_cases(language.weekdays)), key=len, reverse=True))
+    whole = {short.lower() if len(short) > 1 else short: day for short, day in language.weekdays.items()}
+    sure = one_of(language.sure_weekdays) if language.sure_weekdays else r"(?!)"
+    before_time = r"(?=[.,:]?\s[0-9]{1,2}(?:[:.h][0-9]|\s?[–—-]|\s?(?:Uhr|uur|[ap]\.?m\b|bis|to|a|à|tot)\b|\.\s?[0-9]))"
+
+    def day(short: str) -> str:
+        return whole.get(short) or whole.get(short.lower(), short)
+
+    def span(match: re.Match[str]) -> str:
+        return f"{day(match[1])} {language.signs.to} {day(match[2])}"
+
+    def one_day(match: re.Match[str]) -> str:
+        return keep_stop(match, day(match[1]))
+
+    return [
+        Pass(re.compile(rf"(?<![\w.])({days})\.?\s?[–—-]\s?({days})(?:\.(?=\s?[\w,;:]))?(?!\w)"), span),
+        Pass(re.compile(rf"(?<![\w.-])({sure})\.?(?![\w-])"), one_day),
+        Pass(re.compile(rf"(?<![\w.-])({days}){before_time}\.?(?![\w-])"), one_day),
     ]
 
 
 def ranges(language: Language) -> list[Pass]:
     """What comes before all other figures: a dash that means `to`."""
     half = _either_case(language.half)
-    figure = rf"[$€£]?[0-9]{{1,6}}(?:[.,:h][0-9]{{1,3}})?(?:\s?(?:(?:{half})(?!\w)|[%€$£]|°C?))?"
+    figure = (
+        r"[$€£]?[0-9]{1,6}(?:[.,:][0-9]{1,3}|\s?h(?:\s?[0-9]{2})?(?!\w))?"
+        rf"(?:\s?(?:(?:{half})(?!\w)|[%€$£]|°C?))?"
+    )
     spans = re.compile(
         rf"(?<![\w.,:/–—-])(?P<a>{figure})(?P<dash>\s[–—-]\s|[–—-])(?P<b>{figure})(?![0-9])(?![.,:/–—-][0-9])"
     )
-    days = "|".join(sorted(map(re.escape, _both_cases(language.weekdays)), key=len, reverse=True))
-    whole = {short.lower(): day for short, day in language.weekdays.items() if len(short) > 1}
-    whole |= {short: day for short, day in language.weekdays.items() if len(short) == 1}
-
-    def day(short: str) -> str:
-        return whole.get(short) or whole.get(short.lower(), short)
 
     def span(match: re.Match[str]) -> str | None:
         a, b = match["a"], match["b"]
-        if a.isdigit() and b.isdigit():
-            hyphen = "-" in match["dash"]
-            if len(a) != len(b) and max(len(a), len(b)) > 2 and (hyphen or (len(a), len(b)) == (3, 4)):
-                return None  # 555-0134
-            if hyphen and len(a) > 2 and int(a) >= int(b):
-                return None
-            if len(a) > 4 or (len(a) > 1 and a[0] == "0" and len(a) > 2):
-                return None
-        return f"{a} {language.signs.to} {b}"
+        return f"{a} {language.signs.to} {b}" if _is_range(a, b, hyphen="-" in match["dash"]) else None
 
-    def days_span(match: re.Match[str]) -> str:
-        return f"{day(match[1])} {language.signs.to} {day(match[2])}"
+    return [Pass(spans, span)]
 
-    def one_day(match: re.Match[str]) -> str:
-        return keep_stop(match, day(match[1]))
 
-    sure = one_of(language.sure_weekdays) if language.sure_weekdays else r"(?!)"
-    before_time = r"(?=[.,:]?\s[0-9]{1,2}(?:[:.h][0-9]|\s?[–—-]|\s?(?:Uhr|uur|[ap]\.?m\b|bis|to|a|à|tot)\b|\.\s?[0-9]))"
-    return [
-        Pass(re.compile(rf"(?<![\w.])({days})\.?\s?[–—-]\s?({days})(?:\.(?=\s?[\w,;:]))?(?!\w)"), days_span),
-        Pass(re.compile(rf"(?<![\w.-])({sure})\.?(?![\w-])"), one_day),
-        Pass(re.compile(rf"(?<![\w.-])({days}){before_time}\.?(?![\w-])"), one_day),
-        Pass(spans, span),
-    ]
+def _is_range(a: str, b: str, *, hyphen: bool) -> bool:
+    """Whether figures with a dash between them are from one to the other, and not 555-0134 or 0171-123."""
+    if not (a.isdigit() and b.isdigit()):
+        return True
+    shorter_first = len(a) != len(b) and max(len(a), len(b)) > 2
+    if shorter_first and (hyphen or (len(a), len(b)) == (3, 4)):
+        return False
+    if len(a) > 4 or (len(a) > 2 and a[0] == "0"):
+        return False
+    return not hyphen or len(a) <= 2 or int(a) < int(b)
 
 
 def _both_cases(words: dict[str, str]) -> set[str]:

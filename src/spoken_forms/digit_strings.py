@@ -55,7 +55,7 @@ def passes(language: Language) -> list[Pass]:
         return f"{signs.number} {n}"
 
     def postcode(match: re.Match[str]) -> str | None:
-        return None if match[0].endswith("000") else ", ".join(map(language.digits, match[0].split("-")))
+        return None if match[0].endswith("000") else ", ".join(grouped(language, part) for part in match[0].split("-"))
 
     def serial(match: re.Match[str]) -> str:
         joint = "-" if match[1] == "A" else " "

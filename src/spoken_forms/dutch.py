@@ -35,6 +35,7 @@ class Dutch(Language):
     }  # fmt: skip
 
     clock_word = r"uur|u\b\.?"
+    clock_lead = r"om|tot|vanaf"
 
     units = metric_units(
         kilometres=("kilometer", "kilometer"),
@@ -84,7 +85,7 @@ class Dutch(Language):
     )
 
     def year(self, n: int) -> str:
-        return number_words(n, "nl", "year").replace(" honderd", "honderd")
+        return number_words(n, "nl", "year").replace(" honderd", "honderd").replace("honderd ", "honderd")
 
     def is_year(self, n: int) -> bool:
         return 1100 <= n < 2000

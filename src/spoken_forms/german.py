@@ -45,6 +45,7 @@ class German(Language):
     }  # fmt: skip
 
     clock_word = r"Uhr|h"
+    clock_lead = r"um|gegen"
 
     units = metric_units(
         kilometres=("Kilometer", "Kilometer"),

@@ -39,6 +39,7 @@ class Italian(Language):
     }  # fmt: skip
 
     clock_word = r"h\b"
+    clock_lead = r"ore|alle|dalle"
 
     units = metric_units(
         kilometres=("chilometro", "chilometri"),

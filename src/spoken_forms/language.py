@@ -77,6 +77,8 @@ class Language:
     """What may follow a time and belongs to it (Uhr)."""
     clock_letter: ClassVar[str] = r"(?!)"
     """What stands between hours and minutes, as in 17h45, or after hours alone."""
+    clock_lead: ClassVar[str] = r"(?!)"
+    """Words after which 9.30 is a time."""
 
     units: ClassVar[dict[str, tuple[str, str]]]
     """A unit's sign → one of it, several."""

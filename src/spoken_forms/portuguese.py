@@ -46,6 +46,7 @@ class Portuguese(Language):
 
     clock_word = r"horas|hs?\b"
     clock_letter = r"h"
+    clock_lead = r"às"
 
     units = metric_units(
         kilometres=("quilómetro", "quilómetros"),

@@ -47,6 +47,7 @@ class Spanish(Language):
     half = r"[ap]\.\s?m\.?|[ap]m\.?"
     clock_word = r"horas|hrs?\.?|h\b\.?"
     clock_letter = r"h"
+    clock_lead = r"las?"
 
     units = metric_units(
         kilometres=("kilómetro", "kilómetros"),
@@ -94,7 +95,7 @@ class Spanish(Language):
         "Sr.": "señor", "Sra.": "señora", "Srta.": "señorita", "Sres.": "señores", "Dr.": "doctor", "Dra.": "doctora",
         "Dr": "doctor", "Dra": "doctora", "Dña.": "doña", "Ud.": "usted", "Uds.": "ustedes",
         "p. ej.": "por ejemplo", "p.ej.": "por ejemplo", "aprox.": "aproximadamente", "Av.": "avenida",
-        "Avda.": "avenida", "C/": "calle ", "tel.": "teléfono", "Tel.": "teléfono", "tfno.": "teléfono",
+        "Avda.": "avenida", "C/": "calle", "tel.": "teléfono", "Tel.": "teléfono", "tfno.": "teléfono",
         "EE. UU.": "Estados Unidos", "EE.UU.": "Estados Unidos", "Prof.": "profesor", "Profa.": "profesora",
         "Pza.": "plaza", "Ing.": "ingeniero", "Lic.": "licenciado", "máx.": "máximo", "mín.": "mínimo",
         "izq.": "izquierda", "dcha.": "derecha",
@@ -121,7 +122,7 @@ class Spanish(Language):
             return words
         if _FEMININE.search(noun) and not _MASCULINE.search(noun):
             return re.sub(r"uno$", "una", words).replace("cientos", "cientas").replace("quinientos", "quinientas")
-        if len(noun) < 4 or noun in ("para", "con"):
+        if len(noun) < 3 or noun in ("para", "con"):
             return words
         return re.sub(r"veintiuno$", "veintiún", re.sub(r"\buno$", "un", words))
 

@@ -6,6 +6,7 @@ this. A language that is not here is left to the voice as it is written.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -27,6 +28,7 @@ LANGUAGES: Final[dict[str, type[Language]]] = {
 """By `Language.code`."""
 _THREE_LETTERS: Final = {"eng": "en", "deu": "de", "ger": "de", "spa": "es", "fra": "fr", "fre": "fr", "ita": "it",
                          "por": "pt", "nld": "nl", "dut": "nl"}  # fmt: skip
+_FIGURE: Final = re.compile(r"[0-9½⅓⅔¼¾⅕⅛⅜⅝]")
 _MONTH_FIRST: Final = frozenset({"", "us", "ca", "ph"})
 """Countries that write 11/21 in English; espeak's `en-us` too."""
 
@@ -37,16 +39,11 @@ def spoken_form(text: str, language: str) -> str:
     Never fails, loses no word and takes time in proportion to the text. What is in words already stays as it is.
     """
     code = _code_of(language)
-    if code is None or not _has_anything(text):
+    if code is None:
         return text
-    for each in _passes(code):
+    for each in _passes(code, with_figures=_FIGURE.search(text) is not None):
         text = each.over(text)
     return text
-
-
-def _has_anything(text: str) -> bool:
-    """Whether there is anything but words and stops of sentences; most phrases have nothing."""
-    return not text.replace(" ", "").isalpha()
 
 
 @lru_cache(maxsize=256)
@@ -63,11 +60,18 @@ def _code_of(language: str) -> str | None:
 
 
 @lru_cache
-def _passes(code: str) -> tuple[Pass, ...]:
+def _passes(code: str, *, with_figures: bool) -> tuple[Pass, ...]:
     """In this order: what a later pass would take apart comes first."""
     language = LANGUAGES[code]()
+    if not with_figures:
+        return (
+            *addresses.passes(language),
+            *clock_times.weekdays(language),
+            *abbreviations.passes(language),
+        )
     return (
         *addresses.passes(language),
+        *clock_times.weekdays(language),
         *clock_times.ranges(language),
         *clock_times.passes(language),
         *calendar_dates.passes(language),
