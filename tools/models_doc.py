@@ -63,7 +63,7 @@ they are: `*.gguf`, `model.bin` with `config.json` (CTranslate2), `ggml-*.bin` (
 `*.onnx` with `tokens.txt` (sherpa-onnx), `*.onnx` with `*.onnx.json` (Piper), `*.onnx` with `voices/` (Kokoro),
 `checkpoint.pth` with `config.json` (MeloTTS), `Kroko*.data`.
 """
-_KINDS = ("stt", "llm", "tts", "vad", "embedding")
+_KINDS = ("stt", "llm", "tts", "vad", "turn", "embedding")
 
 
 def megabytes(size_bytes: float) -> str:
