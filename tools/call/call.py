@@ -244,6 +244,15 @@ class SipCall:
 
         return await self._wait_for(quiet, timeout_s, f"{silence_ms:g} ms of silence from the agent")
 
+    def voiced_since(self, since_s: float) -> tuple[float, float | None]:
+        """Milliseconds that the agent has spoken after `since_s`, and when the first of it began."""
+        return self._media.ear.voiced_since(since_s)
+
+    @property
+    def agent_quiet_s(self) -> float:
+        """How long the agent has been quiet; since the answer if it never spoke."""
+        return time.monotonic() - (self._media.ear.last_voiced_s or self.answered_s or self.dialled_s)
+
     async def _wait_for(self, look: Callable[[], float | None], timeout_s: float, what: str) -> float:
         deadline_s = time.monotonic() + timeout_s
         while (found := look()) is None:

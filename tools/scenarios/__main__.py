@@ -7,18 +7,24 @@ fail), 2 when a file is wrong or the parts could not be brought up.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ai_engine.config_file import ConfigError
+from tools.call import CallError
+from tools.pbx_instance import Pbx, PbxUnavailable
 from tools.scenarios.judge import AgentTurn, CallerTurn, Observed, StateChange, complaints
 from tools.scenarios.load import FOLDER, load_all
 from tools.scenarios.model import Mode, Scenario
-from tools.scenarios.real import run_real
+from tools.scenarios.real import AT_ONCE, Heard, run_all
 from tools.scenarios.real_sound import RealSound, RealSoundError
 from tools.scenarios.virtual import run
+from tools.speech import SpeechError
+from tools.stack import StackError
 
 
 def timeline(observed: Observed) -> Iterator[str]:
@@ -74,6 +80,35 @@ def run_virtual(scenarios: dict[str, Scenario], options: argparse.Namespace) -> 
     return failed
 
 
+def run_real(scenarios: dict[str, Scenario], options: argparse.Namespace) -> int:
+    """All of them as calls; the number that did not come out as they should."""
+    begun = time.perf_counter()
+    results: list[bool] = []
+
+    def tell(heard: Heard) -> None:
+        scenario = heard.scenario
+        results.append(report(heard.name, scenario, heard.observed, "real", verbose=options.verbose))
+        print(f"      heard in the caller's recording: {heard.words or '(nothing)'}", flush=True)
+        if options.recordings is not None and heard.recording is not None:
+            options.recordings.mkdir(parents=True, exist_ok=True)
+            heard.recording.save(options.recordings / f"{heard.name}.wav")
+
+    with tempfile.TemporaryDirectory(prefix="scenarios-") as scratch:
+        pbx = Pbx(Path(scratch) / "pbx")
+        pbx.start()
+        try:
+            home = Path(scratch)
+            running = run_all(
+                home, pbx, scenarios, on_heard=tell, at_once=options.at_once, folder=options.folder, words=True
+            )
+            asyncio.run(running)
+        finally:
+            pbx.stop()
+    good = sum(results)
+    print(f"{good} of {len(scenarios)} as they should be, {time.perf_counter() - begun:.0f} s")
+    return len(scenarios) - good
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.scenarios", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", help="scenarios; all without any")
@@ -84,6 +119,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="only say what there is")
     parser.add_argument("--verbose", "-v", action="store_true", help="print what happened each time")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are (%(default)s)")
+    parser.add_argument(
+        "--at-once", type=int, default=AT_ONCE, metavar="N", help="real mode: calls at once (%(default)s)"
+    )
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="real mode: keep each call as a stereo WAV")
     return parser.parse_args()
 
 
@@ -104,11 +143,11 @@ def main() -> int:
         skipped = scenarios.pop(name)
         if options.names:
             print(f"not in {mode} mode: {name}: {skipped.not_in[mode]}")
-    if options.real:
-        return run_real(scenarios, options)
+    if not scenarios:
+        return 0
     try:
-        return 1 if run_virtual(scenarios, options) else 0
-    except RealSoundError as error:
+        return 1 if (run_real if options.real else run_virtual)(scenarios, options) else 0
+    except (RealSoundError, PbxUnavailable, StackError, SpeechError, CallError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -15,6 +15,8 @@ from tools.scenarios.model import LINES, Outcome, Persona, plain
 
 _NEXT_REPLY_S: Final = 0.1
 """An agent still sounding so long after the end of a turn has begun another one (a filler's answer)."""
+_IN_BETWEEN: Final = frozenset({"barge_in", "resumed", "kept", "took_back", "failed"})
+"""Announced like a state, but says what happened, not who has the floor."""
 _OUTCOMES: Final[dict[str, Outcome]] = {
     "caller_hung_up": "caller_hung_up",
     "agent_hung_up": "agent_hung_up",
@@ -58,7 +60,7 @@ class CallRecord:
     def state(self) -> tuple[str, float]:
         """Who has the floor, in the engine's words, and since when."""
         for event in reversed(self._mine()):
-            if event["type"] == "state" and event["state"] not in judge_only():
+            if event["type"] == "state" and event["state"] not in _IN_BETWEEN:
                 return event["state"], self._at(event)
         return "new", 0.0
 
@@ -73,7 +75,7 @@ class CallRecord:
             over_at = None
             if event["type"] == "agent_turn":
                 over_at = at
-            elif event["type"] == "state" and event["state"] not in judge_only():
+            elif event["type"] == "state" and event["state"] not in _IN_BETWEEN:
                 if event["state"] == "speaking" and before != "paused":
                     times.append(at)
                 before = event["state"]
@@ -91,7 +93,8 @@ class CallRecord:
                 case "caller_turn":
                     observed.happened.append(judge.CallerTurn(at, event["text"]))
                 case "agent_turn":
-                    first_sound = begun.pop(0) if event["text"] and begun and begun[0] <= at else None
+                    first_sound = next((time_s for time_s in reversed(begun) if time_s <= at), None)
+                    begun = [time_s for time_s in begun if time_s > at]
                     turn = judge.AgentTurn(at, event["text"], event["interrupted"], first_sound, _kind(persona, event))
                     observed.happened.append(turn)
                 case "state":
@@ -110,11 +113,6 @@ class CallRecord:
 
     def _at(self, event: dict[str, Any]) -> float:
         return float(event["at"]) - self._wall_minus_monotonic_s
-
-
-def judge_only() -> frozenset[str]:
-    """Announcements of what happened in between: they do not say who has the floor."""
-    return frozenset({"barge_in", "resumed", "kept", "took_back", "failed"})
 
 
 def _kind(persona: Persona, event: dict[str, Any]) -> str:
