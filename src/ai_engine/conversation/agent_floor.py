@@ -19,6 +19,8 @@ from voice_core.gate import Gate
 from voice_core.history import History
 
 _FILLER_STALL_S = 2.0
+_FINAL_AFTER_S = 0.4
+"""From the first packet of an answer: a caller who had begun to go on before he heard it has been noticed by then."""
 _LATE_AUDIO_S = 0.2
 """An end that overtook its audio on the way is waited for so long."""
 
@@ -107,6 +109,10 @@ class AgentFloor:
         reply = self.reply
         if reply is None:
             return None
+        if reply.sounded and not reply.caller_reported:
+            first_packet_at = self._playout.first_packet_at(reply.turn)
+            if first_packet_at is not None and now - first_packet_at >= _FINAL_AFTER_S:
+                self.report_caller(reply)
         if reply.audio_done and not reply.backlog:
             overtaken = not reply.sounded and now - reply.last_event_at < _LATE_AUDIO_S
             if overtaken or not self._playout.finished(reply.turn, now):
@@ -224,7 +230,6 @@ class AgentFloor:
             if not reply.sounded:
                 reply.sounded = True
                 self._gate.close()
-                self.report_caller(reply)
             self._transport.play(reply.turn, event.audio, event.text, now)
         elif isinstance(event, AgentAudioDone):
             self._done(reply, now)

@@ -119,7 +119,7 @@ class ProviderEvents:
             caller.end_of_turn.transcript(text)
         elif tokens(text):
             self._history.caller(reply.turn, text)
-            if reply.sounded or reply is self._agent.last:
+            if reply is self._agent.last:
                 self._agent.report_caller(reply)
         elif reply is self._agent.reply and not reply.sounded:  # adopted, and there are no words in it
             self._agent.withdraw(now)
@@ -135,5 +135,3 @@ class ProviderEvents:
         if spoken is self._caller.adopted and reply is not None and reply.turn == spoken.turn and tokens(text):
             reply.caller_text = text
             self._history.caller(spoken.turn, text)
-            if reply.sounded:
-                self._agent.report_caller(reply)
