@@ -12,6 +12,7 @@ import uvloop
 
 from ai_engine.config_file import ConfigError
 from ai_engine.conversation.embedding import EmbedderUnavailable
+from ai_engine.conversation.semantic_end_of_turn import SemanticModelUnavailable
 from ai_engine.conversation.speech_detector import SpeechDetectorError
 from ai_engine.engine import Engine
 from ai_engine.logs import configure_logs
@@ -50,7 +51,7 @@ def run(settings: Settings) -> int:
     """Exit code: 0 after a graceful stop, 1 when the engine could not start; the reason is on stderr."""
     try:
         uvloop.run(serve(Engine(settings)))
-    except (ConfigError, SpeechDetectorError, EmbedderUnavailable, PortError) as error:
+    except (ConfigError, SpeechDetectorError, EmbedderUnavailable, SemanticModelUnavailable, PortError) as error:
         _complain(str(error))
         return 1
     except OSError as error:

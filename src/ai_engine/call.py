@@ -57,6 +57,7 @@ from ai_engine.conversation.decisions import (
     Speculate,
     Transcribe,
 )
+from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.pacer import MediaLoop
@@ -109,6 +110,8 @@ class CallServices:
     answer_timeout_s: float
     report: Callable[[str], CallReport]
     """Makes the report of the call with that id."""
+    turn_ending: TurnEnding | None = None
+    """None: only words and pauses tell when a caller has finished."""
 
 
 class _Ended(Exception):
@@ -136,6 +139,7 @@ class Call:
         self._texts: CallTexts | None = None
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._semantic: SemanticEndOfTurn | None = None
         self._report = services.report(self.call_id)
         self._log = log.bind(call_id=self.call_id)
 
@@ -318,6 +322,8 @@ class Call:
             on_failed=lambda _error: self.finish(Outcome.FAILED),
         )
         self._media = media
+        if services.turn_ending is not None:
+            self._semantic = SemanticEndOfTurn(services.turn_ending, self._turn_may_be_over)
         self._pump = asyncio.create_task(self._pump_events(provider, media), name=f"pump-{self.call_id}")
         self.state = "talking"
         media.start()
@@ -364,7 +370,14 @@ class Call:
                 self.state = decision.state if isinstance(decision, Announce) else self.state
                 self._report.note(decision)
             elif self._provider is not None and not self._ended.done():
+                if self._semantic is not None:
+                    self._semantic.note(decision)
                 self._steer(self._provider, decision)
+
+    def _turn_may_be_over(self, turn: int, revision: int, probability: float) -> None:
+        self._to_conversation(
+            lambda conversation, now: conversation.end_of_turn_probability(turn, revision, probability, now)
+        )
 
     def _steer(self, provider: Provider, decision: Decision) -> None:
         match decision:
@@ -432,6 +445,8 @@ class Call:
         """Everything this call made, in the order that leaves no sound and no event behind."""
         if self._media is not None:
             await self._media.close()
+        if self._semantic is not None:
+            await self._semantic.close()
         if self._provider is not None:
             await self._provider.stop()
         if self._line.transport is not None:

@@ -26,6 +26,7 @@ from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
 from ai_engine.conversation.embedding_worker import EmbeddingWorker
 from ai_engine.conversation.rendered import RenderedSpeech
+from ai_engine.conversation.semantic_end_of_turn import SmartTurnWorker
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.conversation_section import conversation_settings
 from ai_engine.http_api import HttpApi, Readiness
@@ -115,7 +116,7 @@ class Engine:
             self._detector.start()
             owned.callback(self._detector.stop)
             embedder = await self._start_embedder(owned)
-            self._services = await self._make_services(embedder)
+            self._services = await self._make_services(embedder, await self._start_turn_ending(owned))
             await owned.enter_async_context(self._ari)
             owned.push_async_callback(self._end_tasks)
             owned.push_async_callback(self._dispatcher.close)
@@ -156,7 +157,18 @@ class Engine:
         await embedder.start()
         return embedder
 
-    async def _make_services(self, embedder: EmbeddingWorker | None) -> CallServices:
+    async def _start_turn_ending(self, owned: AsyncExitStack) -> SmartTurnWorker | None:
+        chosen = self._settings.end_of_turn
+        if chosen.model == "none":
+            return None
+        worker = SmartTurnWorker(self._settings.models_folder, deadline_s=chosen.deadline_ms / 1000)
+        owned.push_async_callback(worker.stop)
+        await worker.start()
+        return worker
+
+    async def _make_services(
+        self, embedder: EmbeddingWorker | None, turn_ending: SmartTurnWorker | None
+    ) -> CallServices:
         settings = self._settings
         shared = Services(
             local_url=settings.local.url,
@@ -193,6 +205,7 @@ class Engine:
             fallback=self._fallback,
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=lambda call_id: CallReport(call_id, self.metrics, self.live),
+            turn_ending=turn_ending,
         )
 
     async def _prepare_contexts(self) -> None:

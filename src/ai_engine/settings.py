@@ -108,6 +108,15 @@ class CallSettings(Section):
     """On SIGTERM: live calls have this long to finish before they get a farewell."""
 
 
+class EndOfTurnSettings(Section):
+    """What, beside words and pauses, tells that a caller has finished (docs/conversation.md)."""
+
+    model: Literal["none", "smart-turn-v3"] = "none"
+    """A semantic model, which hears how the caller speaks; it only moves the wait, by `wait.semantic_span_ms`."""
+    deadline_ms: int = Field(default=400, ge=50, le=2000)
+    """An opinion that takes longer counts for nothing."""
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
@@ -137,6 +146,7 @@ class Settings(Section):
     providers: dict[str, ProviderSettings] = Field(default_factory=_default_providers)
     conversation: ConversationSection = Field(default_factory=ConversationSection)  # type: ignore[valid-type]
     """Knobs of turn-taking."""
+    end_of_turn: EndOfTurnSettings = EndOfTurnSettings()
     contexts_folder: Path = Path("config/contexts")
     models_folder: Path = Path("models")
     state_folder: Path = Path("var")

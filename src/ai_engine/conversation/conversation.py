@@ -201,9 +201,16 @@ class Conversation:
                 agent = AgentSound(loudest_dbfs, self._caller.level_dbfs())
         self._voice_changed(voice.window(probability, at, agent), now)
 
-    def end_of_turn_probability(self, probability: float, now: float) -> None:
-        """A semantic model's opinion on whether the caller has finished; it moves the wait."""
-        if not self._ended and self._caller.utterance is not None and not self._caller.voice.speaking:
+    def end_of_turn_probability(self, turn: int, revision: int, probability: float, now: float) -> None:
+        """A semantic model's opinion on whether the caller has finished; it moves the wait.
+
+        It belongs to the pause in which that revision was begun, and counts in no other.
+        """
+        utterance, voice = self._caller.utterance, self._caller.voice
+        attempt = utterance.attempt if utterance is not None else None
+        if self._ended or attempt is None or voice.speaking:
+            return
+        if (attempt.turn, attempt.revision) == (turn, revision):
             self._caller.end_of_turn.semantic(probability)
 
     def dtmf(self, digit: str, now: float) -> None:

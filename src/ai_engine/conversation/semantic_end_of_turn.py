@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 import structlog
 
+from ai_engine.conversation.decisions import Adopt, Decision, Discard, SendAudio, Speculate
 from ai_engine.conversation.log_mel import RATE_HZ, log_mel
 from model_worker.errors import WorkerError, WorkerUnavailable
 from model_worker.link import WorkerLink
@@ -123,7 +124,7 @@ class SmartTurnWorker:
 
 
 class SemanticEndOfTurn:
-    """One call's questions to the model: told what the provider is told, it asks at each guess at the turn's end."""
+    """One call's questions to the model: told what is decided, it asks at each guess at the turn's end."""
 
     def __init__(self, model: TurnEnding, tell: Callable[[int, int, float], object], *, rate_hz: int = 8000) -> None:
         """`tell(turn, revision, probability)` is called on the event loop for each opinion that came in time."""
@@ -137,8 +138,25 @@ class SemanticEndOfTurn:
         self._revision = 0
         self._complained = False
 
-    def hear(self, turn: int, pcm: bytes) -> None:
-        """The caller's sound of `turn`, in order."""
+    def note(self, decision: Decision) -> None:
+        """The conversation's next decision, as it is carried out."""
+        match decision:
+            case SendAudio(turn, audio):
+                self._hear(turn, audio)
+            case Speculate(turn, revision):
+                self._ask_about(turn, revision)
+            case Adopt(turn, revision) | Discard(turn, revision):
+                if (turn, revision) == (self._turn, self._revision):
+                    self._cancel()  # the opinion is of no use any more
+
+    async def close(self) -> None:
+        """The call is over."""
+        asking = self._asking
+        self._cancel()
+        if asking is not None:
+            await asyncio.wait((asking,))
+
+    def _hear(self, turn: int, pcm: bytes) -> None:
         if turn != self._turn:
             self._turn = turn
             self._heard.clear()
@@ -149,27 +167,14 @@ class SemanticEndOfTurn:
         while self._heard_bytes - len(self._heard[0]) >= most:
             self._heard_bytes -= len(self._heard.popleft())
 
-    def paused(self, turn: int, revision: int) -> None:
+    def _ask_about(self, turn: int, revision: int) -> None:
         """A guess at the end of `turn` begins."""
         if turn != self._turn or not self._heard:
-            return
+            return  # it did not come as sound
         self._cancel()
         self._revision = revision
-        self._asking = asyncio.create_task(
-            self._ask(turn, revision, b"".join(self._heard)), name="semantic-end-of-turn"
-        )
-
-    def over(self, turn: int, revision: int) -> None:
-        """The guess was thrown away or came true: its opinion is of no use any more."""
-        if turn == self._turn and revision == self._revision:
-            self._cancel()
-
-    async def close(self) -> None:
-        """The call is over."""
-        asking = self._asking
-        self._cancel()
-        if asking is not None:
-            await asyncio.wait((asking,))
+        pcm = b"".join(self._heard)
+        self._asking = asyncio.create_task(self._ask(turn, revision, pcm), name="semantic-end-of-turn")
 
     def _cancel(self) -> None:
         if self._asking is not None:

@@ -545,7 +545,8 @@ def test_semantic_end_of_turn_moves_the_wait():
         while not line.taken(Adopt):
             line.run(0.02)
             if probability is not None:
-                line.conversation.end_of_turn_probability(probability, line.now)
+                attempt = line.conversation._caller.utterance.attempt
+                line.conversation.end_of_turn_probability(attempt.turn, attempt.revision, probability, line.now)
         waits.append(line.now - began)
     plain, sure, unsure = waits
     assert sure < plain < unsure
@@ -649,7 +650,7 @@ def test_nothing_comes_after_the_end():
     conversation.unhold(line.now)
     conversation.dtmf("1", line.now)
     conversation.provider_lost(line.now)
-    conversation.end_of_turn_probability(0.5, line.now)
+    conversation.end_of_turn_probability(1, 1, 0.5, line.now)
     conversation.say_farewell_and_hang_up("Goodbye.", line.now)
     line.tell(audio(1), AgentAudioDone(1, 1))
     line.run(1.0, 0.9)
