@@ -67,14 +67,19 @@ class Interruption:
         after_question: bool,
         greeting: bool = False,
         streaming: bool = False,
+        already: str = "",
         limits: InterruptionLimits | None = None,
         words: TurnWords = ENGLISH,
     ) -> None:
-        """`started_at`: the beginning of the caller's sound. `streaming`: transcripts come without being asked for."""
+        """`started_at`: the beginning of the caller's sound. `streaming`: transcripts come without being asked for.
+
+        `already`: words that were kept before; transcripts begin with them, and they decide nothing any more.
+        """
         self._started_at = started_at
         self._after_question = after_question
         self._greeting = greeting
         self._streaming = streaming
+        self._already = tokens(already)
         self._limits = limits or InterruptionLimits()
         self._words = words
         self._text: str | None = None
@@ -140,6 +145,10 @@ class Interruption:
         return limits.commit_after_ms if tokens(self._text) else limits.commit_wordless_after_ms
 
     def _by_words(self, text: str, *, ended: bool, length_ms: float) -> Verdict | None:
+        if self._already and (said := tokens(text))[: len(self._already)] == self._already:
+            text = " ".join(said[len(self._already) :])
+            if not text:
+                return Verdict.RESUME if ended else None
         if not self._sure and not self._after_question and length_ms <= self._limits.unsure_ms:
             return Verdict.RESUME if ended else None
         if is_firm_answer(text, self._words):

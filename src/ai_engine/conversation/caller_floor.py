@@ -196,6 +196,7 @@ class CallerFloor:
             after_question=after_question,
             greeting=greeting,
             streaming=streaming,
+            already=self.suspect.kept_words,
             limits=self._settings.interruption,
             words=self._words,
         )
@@ -229,14 +230,15 @@ class CallerFloor:
 
     def drop_suspect(self, *, keep: bool = False) -> None:
         """The agent has the floor still; what was said is kept for the next turn, or was nothing."""
-        suspect = self.suspect
+        suspect, interruption = self.suspect, self.interruption
         self.suspect = self.interruption = self.probe = None
-        if suspect is None:
+        if suspect is None or interruption is None:
             return
         suspect.sending = False
-        suspect.kept = suspect.kept or keep
+        if keep:
+            suspect.kept_words = interruption.text or ""
         self._looks_back_to = self.voice.voiced_until
-        if suspect.kept:
+        if suspect.kept_words:
             self.kept = suspect
         elif suspect.sent_any:
             self._emit(Forget(suspect.turn))

@@ -17,7 +17,11 @@ class ReplyKind(Enum):
     GREETING = "greeting"
     PROMPT = "prompt"
     """Are you there?"""
+    SET_ANSWER = "set_answer"
+    """To a set phrase."""
     FILLER = "filler"
+    DISCLOSURE = "disclosure"
+    """Said before the first answer, in the filler's place, and not left out when the answer is quick."""
     APOLOGY = "apology"
     FAREWELL = "farewell"
 
@@ -33,6 +37,8 @@ class Reply:
     text: str = ""
     """For what is said as it is."""
     interruptible: bool = True
+    locked_text: str = ""
+    """The beginning of it that cannot be interrupted, where the rest can."""
     rendered_only: bool = False
     caller_text: str | None = None
     """What the STT made of the caller's turn; None until it says."""
@@ -59,6 +65,11 @@ class Reply:
     def answers(self) -> bool:
         return self.kind is ReplyKind.ANSWER
 
+    @property
+    def gives_way(self) -> bool:
+        """Before it sounds it is simply dropped when the caller begins to speak."""
+        return self.kind in (ReplyKind.PROMPT, ReplyKind.SET_ANSWER, ReplyKind.FAREWELL)
+
     def once_more(self, revision: int, now: float) -> Reply:
         """A second attempt at what failed, under a new revision."""
         again = Reply(self.turn, revision, self.kind, now, text=self.text, caller_text=self.caller_text, retried=True)
@@ -84,8 +95,8 @@ class Utterance:
     finals: list[str] = field(default_factory=list)
     """What a streaming STT has finished of it, without saying for which revision."""
     partial: str = ""
-    kept: bool = False
-    """It holds an answer that was said over the agent and waits."""
+    kept_words: str = ""
+    """An answer in it that was said over the agent and waits."""
     taken_back: int = 0
     """How often it was adopted and then gone on with."""
     speculation_failed: bool = False
