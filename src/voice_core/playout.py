@@ -303,11 +303,15 @@ class Playout:
         record = self._turns.get(turn)
         return record.spoken.text if record is not None else ""
 
-    def heard_text(self, turn: int, now: float) -> str:
-        """The words of `turn` whose end has been heard: a prefix of `text`, cut between words."""
+    def heard_text(self, turn: int, now: float, *, ago_s: float = 0.0) -> str:
+        """The words of `turn` whose end has been heard: a prefix of `text`, cut between words.
+
+        `ago_s`: as of so long before `now`, if the turn has sounded without a break since.
+        """
         self._advance(now)
         record = self._turns.get(turn)
-        return record.spoken.until(record.heard) if record is not None and record.heard else ""
+        heard = 0 if record is None else record.heard - self.format.bytes_for_ms(1000 * ago_s)
+        return record.spoken.until(heard) if record is not None and heard > 0 else ""
 
     def heard_ms(self, turn: int, now: float) -> float:
         """How much of `turn` has been heard; going back to a word's beginning does not count twice."""

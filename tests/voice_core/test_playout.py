@@ -233,6 +233,16 @@ def test_after_a_pause_it_goes_on_at_the_word_that_was_cut():
     assert line.playout.heard_text(1, line.now) == "aaaa bbbb cccc dddd"
 
 
+def test_what_had_been_heard_a_moment_ago():
+    line = Line()
+    line.play(1, 1.0, "aaaa bbbb cccc dddd")  # a word every 263 ms
+    line.run(0.7)
+    assert line.playout.heard_text(1, line.now, ago_s=0.2) == "aaaa"
+    assert line.playout.heard_text(1, line.now, ago_s=5.0) == ""
+    assert line.playout.heard_text(2, line.now, ago_s=0.1) == ""
+    assert line.playout.heard_text(1, line.now) == "aaaa bbbb"
+
+
 def test_it_goes_on_at_the_gap_between_words_where_there_is_one_near():
     line = Line()
     gap = MULAW_8K.silence(40)

@@ -27,11 +27,13 @@ from ai_engine.conversation.agent_floor import AgentFloor, FloorEvent
 from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.conversation.decisions import Announce, Decision, FallBack, HangUp, SendAudio
+from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, SendAudio
 from ai_engine.conversation.full_duplex import FullDuplex
 from ai_engine.conversation.keypad import Keypad
+from ai_engine.conversation.opening import Opening
 from ai_engine.conversation.provider_events import ProviderEvents
 from ai_engine.conversation.recovery import Recovery
+from ai_engine.conversation.set_answers import SetAnswers, SetTurns
 from ai_engine.conversation.turns import Reply, ReplyKind, Utterance
 from ai_engine.conversation.waiting import Waiting
 from ai_engine.media.transport import Frame, FrameKind, MediaTransport
@@ -43,7 +45,7 @@ from voice_core.interruption import Verdict
 from voice_core.turn_words import TurnWords
 from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import AgentSound, VoiceChange
-from voice_core.words import asks_about_now, tokens
+from voice_core.words import asks_about_now, is_greeting, tokens
 
 _NO_SOUND_DBFS: Final = -100.0
 
@@ -59,6 +61,7 @@ class Conversation:
         phrases: Phrases | None = None,
         owns_turn_taking: bool = False,
         words: TurnWords = ENGLISH,
+        set_answers: SetAnswers | None = None,
     ) -> None:
         """`owns_turn_taking`: the provider decides about turns and interruptions itself; audio passes straight on.
 
@@ -77,7 +80,13 @@ class Conversation:
         self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit, words=words)
         self._agent = AgentFloor(transport, self._gate, self.history, settings, self._emit)
         self._events = ProviderEvents(
-            self._agent, self._caller, self._gate, self.history, on_failed=self._fail, emit=self._emit
+            self._agent,
+            self._caller,
+            self._gate,
+            self.history,
+            on_failed=self._fail,
+            on_words=self._understood,
+            emit=self._emit,
         )
         self._recovery = Recovery(
             self._agent,
@@ -100,6 +109,27 @@ class Conversation:
             close=self._close_with,
         )
         self._silence = self._waiting.silence
+        self._opening = Opening(
+            self._agent,
+            self._caller,
+            self._playout,
+            settings,
+            self._phrases,
+            in_turns=not owns_turn_taking,
+            is_greeting=lambda text: is_greeting(text, words),
+            say=self._say,
+        )
+        self._set = SetTurns(
+            self._agent,
+            self._caller,
+            self._gate,
+            self.history,
+            set_answers,
+            next_turn=self._next_turn,
+            say=self._say,
+            close=self._close_with,
+            emit=self._emit,
+        )
         self._keypad = Keypad(
             self._agent,
             self._caller,
@@ -118,11 +148,9 @@ class Conversation:
     # --- the call's life ----------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """The caller is connected: greet."""
+        """The caller is connected."""
         self._waiting.start(now)
-        if self._phrases.greeting:
-            interruptible = self._settings.greeting_interruptible
-            self._say(ReplyKind.GREETING, self._phrases.greeting, now, interruptible=interruptible)
+        self._opening.start(now)
         self._tell_state(now)
 
     def hold(self, now: float) -> None:
@@ -151,6 +179,11 @@ class Conversation:
         """Take the floor, say `text`, and hang up once it was heard or `farewell_deadline_s` have passed."""
         if not self._ended:
             self._close_with(HangUp(reason), text, now, rendered_only=rendered_only)
+
+    def hand_on(self, now: float) -> None:
+        """There will be no answers in this call: say so, and hand the caller to the fallback."""
+        if not self._ended:
+            self._hand_on(now)
 
     def provider_lost(self, now: float) -> None:
         """The provider is gone. Who waits for an answer hears an apology; the next turn is tried again."""
@@ -215,11 +248,13 @@ class Conversation:
 
     def dtmf(self, digit: str, now: float) -> None:
         """A key was pressed. It takes the floor from an agent that can be interrupted; `#` ends the input."""
-        if self._ended or self._held or self._closing.begun:
+        if self._ended or self._held or (self._closing.begun and not self._closing.revocable):
             return
         self._silence.caller_heard()
         reply = self._agent.reply
-        if reply is None or reply.interruptible:
+        if self._closing.begun:
+            self._take_floor(now, "keypad")
+        elif reply is None or self._may_be_interrupted(reply, now):
             if self._caller.interruption is not None:
                 self._commit(now, "keypad")
             elif self._agent.sounding:
@@ -245,7 +280,7 @@ class Conversation:
             self._events.take(event, now)
         else:
             if isinstance(event, CallerSpeech):
-                self._silence.caller_heard()  # here nobody else listens to the caller
+                self._heard_by_provider(event, now)
             if self._full_duplex.admit(event, now):
                 self._events.take(event, now)
 
@@ -257,27 +292,45 @@ class Conversation:
             return
         if self._held:
             self._waiting.hold(now)
+            self._opening.tick(now, on_hold=True)
+            self._closing.tick(now, sounding=False, on_hold=True)
             return
         self._voice_changed(self._caller.voice.tick(now), now)
         if not self._agent.free:
             happened = self._agent.tick(now)
             if happened is not None:
                 self._floor_event(*happened, now)
+        self._opening.tick(now)
         if self._closing.begun:
-            if self._closing.overdue(now):
-                self._agent.cut(now)
-                self._closing.finish()
+            self._tick_closing(now)
         elif self._full_duplex is None:
             self._tick_turns(now)
         else:
             self._full_duplex.tick(now)
+            if self._keypad.complete(now):
+                self._set.typed(self._keypad.take(), now)
         self._waiting.tick(now, closing=self._closing.begun)
         self._tell_state(now)
+
+    def _tick_closing(self, now: float) -> None:
+        """The farewell is being said; a caller who speaks over one that is for his silence keeps the call."""
+        overdue = self._closing.tick(now, sounding=self._playout.speaking(now))
+        if self._caller.interruption is not None:
+            self._tick_interruption(now)
+        elif overdue:
+            self._agent.cut(now)
+            self._closing.finish()
 
     def _tick_turns(self, now: float) -> None:
         caller = self._caller
         if self._agent.free and self._gate.opened is None and self._playout.idle(now):
             self._heard_to_the_end(now)
+        reply = self._agent.reply
+        if reply is not None and reply.locked_text and caller.voice.speaking and self._may_be_interrupted(reply, now):
+            reply.locked_text = ""  # he who has gone on speaking until here interrupts now
+            if self._spoke_over_at is not None:
+                self._spoke_over_at = None
+                self._onset(now)
         if caller.interruption is not None:
             self._tick_interruption(now)
         utterance = caller.utterance
@@ -285,7 +338,10 @@ class Conversation:
             if not caller.voice.speaking:
                 self._tick_pause(utterance, now)
         elif caller.interruption is None and self._agent.free and self._keypad.complete(now):
-            self._keypad.answer(self._keypad.take(), now)
+            keys = self._keypad.take()
+            if not self._set.typed(keys, now):
+                self._opening.turn_adopted(now)
+                self._keypad.answer(keys, now)
 
     def _tick_pause(self, utterance: Utterance, now: float) -> None:
         """The caller pauses: guess at the end of the turn, then decide on it."""
@@ -299,10 +355,20 @@ class Conversation:
             return
         if utterance.attempt is not None and self._awaits_words(utterance.attempt, now):
             return
+        text = utterance.attempt.caller_text if utterance.attempt is not None else None
+        text = utterance.streamed_text if text is None else text
+        if text and self._set.finished(utterance, text, now):
+            self._silence.caller_heard()
+            return
+        if text and self._opening.answers(text, now):
+            caller.forget(utterance)
+            self._silence.caller_heard()
+            return
         reply = caller.finish(utterance, now)
         if reply is None:
             return
         self._silence.caller_heard()
+        self._opening.turn_adopted(now)
         self._agent.take(reply, now)
 
     def _awaits_words(self, attempt: Reply, now: float) -> bool:
@@ -327,7 +393,7 @@ class Conversation:
     # --- the caller's voice -------------------------------------------------------------------------------------------
 
     def _voice_changed(self, change: VoiceChange | None, now: float) -> None:
-        if change is VoiceChange.ONSET and not self._closing.begun:
+        if change is VoiceChange.ONSET and (not self._closing.begun or self._closing.revocable):
             self._onset(now)
         elif change is VoiceChange.OFFSET:
             self._caller.paused()
@@ -343,12 +409,13 @@ class Conversation:
             caller.begin(started_at)
         elif reply is None:
             self._suspect_interruption(now)
-        elif not reply.interruptible or reply.false_alarms >= self._settings.max_false_alarms:
+        elif not self._may_be_interrupted(reply, now) or reply.false_alarms >= self._settings.max_false_alarms:
             self._spoke_over(started_at)
         elif reply.answers and not self._was_heard(reply, now):
             self._take_back(reply, now)
-        elif reply.kind is ReplyKind.PROMPT and not reply.sounded:
+        elif reply.gives_way and not reply.sounded:
             agent.cut(now)
+            self._call_off()
             self._gate.committed()
             caller.begin(started_at)
         else:
@@ -358,6 +425,11 @@ class Conversation:
         """Some of `reply` had been heard when the caller began to speak."""
         heard_at = self._playout.first_heard_at(reply.turn, now) if reply.sounded else None
         return heard_at is not None and self._caller.voice.started_at >= heard_at
+
+    def _may_be_interrupted(self, reply: Reply, now: float) -> bool:
+        if not reply.interruptible or not reply.locked_text:
+            return reply.interruptible
+        return len(self._playout.heard_text(reply.turn, now)) >= len(reply.locked_text)
 
     def _spoke_over(self, started_at: float) -> None:
         """The caller begins to speak over what cannot be interrupted: it has its turn later, as far as it is kept."""
@@ -386,7 +458,8 @@ class Conversation:
         self._transport.pause(now)
         reply = self._agent.filler or self._agent.reply
         if reply is not None:
-            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now)
+            since_s = max(0.0, now - self._caller.voice.started_at)
+            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now, ago_s=since_s)
             greeting = reply.kind is ReplyKind.GREETING
             self._caller.suspect_interruption(after_question=asks_about_now(text, heard), greeting=greeting)
 
@@ -402,7 +475,7 @@ class Conversation:
         verdict = interruption.tick(now, speaking=voice.speaking, voiced_until=voice.voiced_until)
         if verdict is Verdict.TRANSCRIBE:
             caller.decode(suspect, now)
-        elif verdict is Verdict.COMMIT:
+        elif verdict is Verdict.COMMIT or (verdict is Verdict.KEEP and self._closing.begun):
             self._commit(now, interruption.text or "")
         elif verdict is not None:
             kept = verdict is Verdict.KEEP
@@ -426,6 +499,7 @@ class Conversation:
     def _take_floor(self, now: float, detail: str) -> None:
         self._agent.cut(now)
         self._gate.committed()
+        self._call_off()
         self._silence.caller_heard()
         self._emit(Announce("barge_in", now, detail))
 
@@ -438,17 +512,20 @@ class Conversation:
 
     def _say(
         self, kind: ReplyKind, text: str, now: float, *, interruptible: bool = True, rendered_only: bool = False
-    ) -> None:
+    ) -> Reply:
         turn = self._next_turn()
         reply = Reply(turn, 1, kind, now, text=text, interruptible=interruptible, rendered_only=rendered_only)
         self._agent.asked_for(reply, now)
+        return reply
 
     def _floor_event(self, event: FloorEvent, reply: Reply, now: float) -> None:
         if event is FloorEvent.TIMED_OUT:
             self._fail(reply, now, retryable=False)
             return
         self._caller.adopted = None
-        if self._closing.begun:
+        if self._closing.revocable and self._caller.interruption is not None:
+            self._call_off()  # he began to speak before the last word was out
+        elif self._closing.begun:
             self._closing.finish()
         else:
             self._recovery.finished(reply, now)
@@ -463,9 +540,13 @@ class Conversation:
         """There is no getting answers any more."""
         self._close_with(FallBack("the provider failed"), self._phrases.giving_up, now, rendered_only=True)
 
-    def _close_with(self, decision: HangUp | FallBack, text: str, now: float, *, rendered_only: bool = False) -> None:
+    def _close_with(
+        self, decision: Ending, text: str, now: float, *, rendered_only: bool = False, revocable: bool = False
+    ) -> None:
         """Say the last sentence; `decision` follows when it was heard."""
         if self._closing.begun:
+            if not revocable:
+                self._closing.insist()
             return
         self.unhold(now)
         self._drop_suspect(now)
@@ -474,11 +555,36 @@ class Conversation:
             self._caller.forget(self._caller.utterance)
         if not self._agent.free or self._playout.speaking(now):
             self._agent.cut(now)
-        self._closing.begin(decision, now)
+        self._closing.begin(decision, now, revocable=revocable)
         if text:
-            self._say(ReplyKind.FAREWELL, text, now, interruptible=False, rendered_only=rendered_only)
+            self._say(ReplyKind.FAREWELL, text, now, interruptible=revocable, rendered_only=rendered_only)
         else:
             self._closing.finish()
+
+    def _call_off(self) -> None:
+        """The caller is there after all."""
+        if self._closing.begun:
+            self._closing.call_off()
+            self._silence.call_off()
+
+    # --- what is done without the model -------------------------------------------------------------------------------
+
+    def _understood(self, reply: Reply, text: str, now: float) -> bool:
+        """The words of a turn that was adopted without them."""
+        return not self._closing.begun and self._set.understood(reply, text, now)
+
+    def _heard_by_provider(self, event: CallerSpeech, now: float) -> None:
+        """What a provider that takes turns by itself has heard; nobody else listens to the caller."""
+        assert self._full_duplex is not None
+        self._silence.caller_heard()
+        self._opening.caller_spoke()
+        if self._closing.begun:
+            if self._closing.revocable and tokens(event.text):
+                self._take_floor(now, event.text)
+        elif event.final:
+            self._turn = max(self._turn, event.turn)
+            if self._set.heard_by_provider(event.turn, event.text, now):
+                self._full_duplex.refuse(event.turn)
 
     # --- small things -------------------------------------------------------------------------------------------------
 
