@@ -545,8 +545,7 @@ def test_semantic_end_of_turn_moves_the_wait():
         while not line.taken(Adopt):
             line.run(0.02)
             if probability is not None:
-                attempt = line.conversation._caller.utterance.attempt
-                line.conversation.end_of_turn_probability(attempt.turn, attempt.revision, probability, line.now)
+                line.conversation.end_of_turn_probability(1, 1, probability, line.now)
         waits.append(line.now - began)
     plain, sure, unsure = waits
     assert sure < plain < unsure
