@@ -109,7 +109,7 @@ class SilencePolicy(Part):
     ask_after_s: float = Field(default=8.0, gt=0)
     """Then "are you there?" is asked …"""
     hang_up_after_s: float = Field(default=20.0, gt=0)
-    """… and from then on this long is waited before the farewell."""
+    """… and here, counted from the same moment, the farewell is said. The agent's own speech is not counted."""
 
 
 class Context(Part):
