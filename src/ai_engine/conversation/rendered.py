@@ -1,5 +1,7 @@
 """Speech that was rendered before it is needed: greetings, known answers, and the apology for when nothing else works.
 
+Texts here are spoken forms: 5:30 pm and 5.30 p.m. are rendered once.
+
 Kept in memory, where a call finds it without waiting, and on disk, where the next start finds it without rendering.
 The folder may be deleted at any time.
 """

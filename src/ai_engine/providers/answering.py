@@ -24,6 +24,7 @@ from ai_engine.providers.provider import CallInfo, Stage
 from ai_engine.providers.speech import Speech
 from ai_engine.templates import Template
 from model_worker.errors import WorkerError
+from spoken_forms.spoken_form import spoken_form
 from voice_core.history import Message, Role
 from voice_core.phrases import PhraseCutter
 from voice_wire.audio import AudioFormat
@@ -95,14 +96,19 @@ class Answering:
         rendered: RenderedSpeech | None = None,
         no_information: str,
         settings: AnsweringSettings | None = None,
+        language: str = "en",
     ) -> None:
-        """`no_information` is said instead of a fact that was made up, and when the model says nothing."""
+        """`no_information` is said instead of a fact that was made up, and when the model says nothing.
+
+        `language` is the call's. `rendered` holds spoken forms.
+        """
         self._llm = llm
         self._tts = tts
         self._answers = answers
         self._rendered = rendered
         self._no_information = no_information
         self._settings = settings or AnsweringSettings()
+        self._language = language
         chosen = SMALL_MODEL_SAMPLING if self._settings.small_model else LARGER_MODEL_SAMPLING
         self._sampling = self._settings.sampling or chosen
 
@@ -135,7 +141,7 @@ class Answering:
             return Match("none", None, 0.0, 0.0)
 
     async def _speak(self, delivery: Delivery, text: str) -> None:
-        audio = self._rendered_audio(delivery, text)
+        audio = self._rendered_audio(delivery, spoken_form(text, self._language))
         if audio is not None:
             delivery.text(text)
             delivery.audio(audio, text)
@@ -226,13 +232,14 @@ class Answering:
             delivery.audio,
             speculative=delivery.speculative,
             running=delivery.running,
-            rendered=lambda text: self._rendered_audio(delivery, text),
+            language=self._language,
+            rendered=lambda spoken: self._rendered_audio(delivery, spoken),
         )
 
-    def _rendered_audio(self, delivery: Delivery, text: str) -> bytes | None:
+    def _rendered_audio(self, delivery: Delivery, spoken: str) -> bytes | None:
         if self._rendered is None:
             return None
-        return self._rendered.get(text, self._tts.voice, delivery.audio_format)
+        return self._rendered.get(spoken, self._tts.voice, delivery.audio_format)
 
 
 def _messages(

@@ -21,6 +21,7 @@ from ai_engine.providers.pipeline import PipelineProvider
 from ai_engine.providers.provider import CallInfo, ProviderError
 from ai_engine.providers.services import CallScope, Services
 from model_worker.errors import WorkerError
+from spoken_forms.spoken_form import spoken_form
 from voice_wire.audio import AudioFormat
 from voice_wire.messages import Sampling
 
@@ -63,6 +64,8 @@ class PipelineFactory:
         self._services = services
         self._voices: dict[str, str] = {}
         """The voice each context was rendered with."""
+        self._languages: dict[str, str] = {}
+        """And its language."""
         self._make_stt = choose(SPEECH_TO_TEXT, options.stt.kind, "speech to text")
         self._make_llm = choose(LANGUAGE_MODELS, options.llm.kind, "language model")
         self._make_tts = choose(TEXT_TO_SPEECH, options.tts.kind, "text to speech")
@@ -77,6 +80,7 @@ class PipelineFactory:
             rendered=self._services.rendered,
             no_information=no_information,
             settings=self._options.settings(),
+            language=call.language,
         )
         return PipelineProvider(stt=stt, llm=llm, tts=tts, answering=answering, clock=self._services.clock)
 
@@ -94,7 +98,9 @@ class PipelineFactory:
         tts = self._make_tts(CallScope(call, self._services), self._options.tts.options)
         rendered = self._services.rendered
         stock = stock_phrases(context.no_information, self._options.settings())
-        lines = list(dict.fromkeys((*context.lines_to_render(), *stock)))
+        self._languages[name] = context.language
+        written = (*context.lines_to_render(), *stock)
+        lines = list(dict.fromkeys(spoken_form(line, context.language) for line in written))
         asked_for = f"{self._options.tts.kind} {context.voice or ''}"
         if name not in self._voices and (kept := await rendered.load_voice(asked_for)) is not None:
             self._voices[name] = kept  # so that an apology can be heard while the TTS is away
@@ -117,7 +123,8 @@ class PipelineFactory:
             raise ProviderError(f"known answers: {error}", retryable=error.retryable) from error
 
     def rendered_line(self, name: str, text: str, audio_format: AudioFormat) -> bytes | None:
-        return self._services.rendered.get(text, self._voices.get(name, ""), audio_format)
+        spoken = spoken_form(text, self._languages.get(name, ""))
+        return self._services.rendered.get(spoken, self._voices.get(name, ""), audio_format)
 
 
 def make_pipeline(options: Options, services: Services) -> PipelineFactory:

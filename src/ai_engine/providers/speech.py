@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from ai_engine.providers.components.component import Adoptable, TextToSpeech
+from spoken_forms.spoken_form import spoken_form
 from voice_wire.audio import AudioFormat
 
 LOOKAHEAD: Final = 2
@@ -17,7 +18,9 @@ LOOKAHEAD: Final = 2
 class _Phrase:
     def __init__(self, text: str, spoken: str) -> None:
         self.text = text
+        """As it is written: what goes with the audio."""
         self.spoken = spoken
+        """As the voice is given it."""
         self.chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
 
 
@@ -37,9 +40,13 @@ class Speech:
         *,
         speculative: Callable[[], bool],
         running: set[Adoptable],
+        language: str = "",
         rendered: Callable[[str], bytes | None] = lambda _text: None,
     ) -> None:
-        """`running` holds the synthesis under way, for whoever adopts the answer. `rendered` knows phrases by heart."""
+        """`running` holds the synthesis under way, for whoever adopts the answer. `language` is the text's.
+
+        `rendered` knows phrases by heart, by their spoken forms.
+        """
         self._tts = tts
         self._format = audio_format
         self._deliver = deliver
@@ -48,6 +55,7 @@ class Speech:
         self._free = asyncio.Semaphore(LOOKAHEAD)
         self._order: asyncio.Queue[_Phrase | None] = asyncio.Queue()
         self._running = running
+        self._language = language
         self._rendered = rendered
 
     async def __aenter__(self) -> Speech:
@@ -61,13 +69,13 @@ class Speech:
         self._order.put_nowait(None)
         await self._group.__aexit__(kind, error, trace)
 
-    async def say(self, text: str, spoken: str | None = None) -> None:
+    async def say(self, text: str) -> None:
         """Begin to synthesise a phrase, waiting while `LOOKAHEAD` are under way.
 
-        `spoken` is the phrase as the TTS shall read it, where it differs from the `text` that goes with the audio.
+        The TTS gets its spoken form ("half" for 1/2); what goes with the audio is `text`.
         """
         await self._free.acquire()
-        phrase = _Phrase(text, spoken or text)
+        phrase = _Phrase(text, spoken_form(text, self._language))
         self._order.put_nowait(phrase)
         if (audio := self._rendered(phrase.spoken)) is not None:
             phrase.chunks.put_nowait(audio)
