@@ -72,6 +72,7 @@ def test_a_wrong_expectation_fails(wrong):
     assert complaint in failures(expect=expect)
 
 
+WAITS = ("half_said_ms", "open_ms", "base_ms", "unknown_ms")
 MUTATED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a cough that is words": (
         "cough_over_the_agent",
@@ -80,7 +81,7 @@ MUTATED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no pause before the answer": (
         "dictated_phone_number",
-        {"persona": {"conversation": {"wait": dict.fromkeys(("half_said_ms", "open_ms", "base_ms", "unknown_ms"), 300)}}},
+        {"persona": {"conversation": {"wait": dict.fromkeys(WAITS, 300)}}},
         "expectation",
     ),
     "an agent that cannot be interrupted": (
