@@ -16,8 +16,12 @@ from ai_engine.conversation.semantic_end_of_turn import SemanticModelUnavailable
 from ai_engine.conversation.speech_detector import SpeechDetectorError
 from ai_engine.engine import Engine
 from ai_engine.logs import configure_logs
+from ai_engine.media.echo import EchoUnavailable
 from ai_engine.media.ports import PortError
 from ai_engine.settings import Settings, load_settings
+
+COMPLAINTS = (ConfigError, SpeechDetectorError, EchoUnavailable, PortError)
+"""What keeps an engine from starting and says itself what mends it."""
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -51,7 +55,7 @@ def run(settings: Settings) -> int:
     """Exit code: 0 after a graceful stop, 1 when the engine could not start; the reason is on stderr."""
     try:
         uvloop.run(serve(Engine(settings)))
-    except (ConfigError, SpeechDetectorError, EmbedderUnavailable, SemanticModelUnavailable, PortError) as error:
+    except (*COMPLAINTS, EmbedderUnavailable, SemanticModelUnavailable) as error:
         _complain(str(error))
         return 1
     except OSError as error:
@@ -68,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = load_settings(args.config, args.env_file)
         if args.check:
             Engine(settings)
-    except (ConfigError, SpeechDetectorError, PortError) as error:
+    except COMPLAINTS as error:
         sys.exit(f"ai-engine: {error}")
     if args.check:
         print(f"ai-engine: {args.config} is in order")  # noqa: T201

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
 import structlog
 
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.decisions import Decision, SendAudio
 from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
+from ai_engine.media.agent_audio import AgentAudioConverter
+from ai_engine.media.echo import EchoGuard
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.transport import Frame, MediaTransport
-from ai_engine.providers.provider import AgentAudio, ProviderEvent
-from voice_wire.audio import AudioFormat, StreamingResampler, decode, encode
+from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ProviderEvent
 
 _log = structlog.get_logger(__name__)
 
@@ -46,9 +45,13 @@ class CallMedia:
         control: asyncio.AbstractEventLoop,
         on_decisions: Callable[[list[Decision]], None],
         on_failed: Callable[[Exception], None],
+        echo: EchoGuard | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_decisions` and `on_failed` are called on `control`; after `on_failed` nothing is heard or said."""
+        """`on_decisions` and `on_failed` are called on `control`; after `on_failed` nothing is heard or said.
+
+        `echo` takes the agent's sound out of the caller's before anything else hears it.
+        """
         self.transport = transport
         self.conversation = conversation
         self._media = media
@@ -57,9 +60,10 @@ class CallMedia:
         self._on_decisions = on_decisions
         self._on_failed = on_failed
         self._call_id = call_id
+        self._echo = echo
         self._clock = clock
         self._stream: SpeechStream | None = None
-        self._converter = _AgentAudioConverter(transport.format)
+        self._converter = AgentAudioConverter(transport.format)
         self._ended = False
 
     def __repr__(self) -> str:
@@ -73,8 +77,10 @@ class CallMedia:
 
     def provider_event(self, event: ProviderEvent) -> None:
         """Hand the provider's next event to the conversation; agent audio in any format."""
-        if isinstance(event, AgentAudio) and event.format != self.transport.format:
+        if isinstance(event, AgentAudio):
             event = self._converter.convert(event)
+        elif isinstance(event, AgentAudioDone) and (rest := self._converter.end(event)) is not None:
+            self._media.post(self._provider_event, rest)
         self._media.post(self._provider_event, event)
 
     def run(self, action: Callable[[Conversation, float], object]) -> None:
@@ -99,14 +105,18 @@ class CallMedia:
     def tick(self, now: float) -> None:
         """20 ms of the caller in, 20 ms of the agent out."""
         transport, conversation = self.transport, self.conversation
-        frame = transport.receive(now)
+        echo, frame = self._echo, transport.receive(now)
+        if echo is not None:
+            frame = echo.hear(frame)
         conversation.hear(frame, now)
         if self._stream is not None:
             self._stream.push(frame.pcm, now)
         conversation.tick(now)
         if conversation.decisions:
             self._hand_over()
-        transport.transmit(now)
+        sent = transport.transmit(now)
+        if echo is not None:
+            echo.sent(sent)
 
     def failed(self, error: Exception) -> None:
         """The tick raised; the pacer has removed this call."""
@@ -170,27 +180,3 @@ def _joined(decisions: list[Decision]) -> list[Decision]:
             joined.append(SendAudio(decision.turn, b"".join(pieces)))
             pieces.clear()
     return joined
-
-
-class _AgentAudioConverter:
-    """Agent audio in the transport's format, chunk by chunk without a seam."""
-
-    def __init__(self, format: AudioFormat) -> None:
-        self._format = format
-        self._resampler: StreamingResampler | None = None
-        self._key: tuple[int, int, AudioFormat] | None = None
-        self._half_sample = b""
-
-    def convert(self, event: AgentAudio) -> AgentAudio:
-        key = (event.turn, event.revision, event.format)
-        if key != self._key:
-            self._key = key
-            self._half_sample = b""
-            self._resampler = StreamingResampler(event.format.sample_rate_hz, self._format.sample_rate_hz)
-        audio = self._half_sample + event.audio
-        whole = len(audio) - len(audio) % event.format.bytes_per_sample
-        audio, self._half_sample = audio[:whole], audio[whole:]
-        pcm = decode(audio, event.format.encoding) if audio else np.zeros(0, np.int16)
-        assert self._resampler is not None
-        converted = encode(self._resampler.feed(pcm), self._format.encoding)
-        return replace(event, audio=converted, format=self._format)

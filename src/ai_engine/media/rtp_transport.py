@@ -279,7 +279,7 @@ class RtpTransport:
 
     # --- out --------------------------------------------------------------------------------------------------------
 
-    def transmit(self, now: float) -> None:
+    def transmit(self, now: float) -> bytes | None:
         """Send the next 20 ms of `played`, or silence, or nothing; to nowhere as long as the peer is not known."""
         frame = self.played.next_frame(now)
         if self._began_at is None:
@@ -293,7 +293,7 @@ class RtpTransport:
         payload = self._silent_payload if frame is None else frame
         if payload is None or self._peer is None or self._closed:
             self._in_talkspurt = False
-            return
+            return None
         packet = self._packet
         packet[HEADER_BYTES:] = _swap(payload) if self._big_endian else payload
         timestamp = (self._timestamp_offset + self._frame_number * FRAME_SAMPLES) & 0xFFFFFFFF
@@ -305,6 +305,7 @@ class RtpTransport:
             self._stats.packets_sent += 1
         except OSError:  # a full queue or no route: the next frame is due in 20 ms and this one is not worth waiting
             self._stats.send_errors += 1
+        return frame
 
     def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
         """Queue agent audio (in `format`) that speaks `text`."""

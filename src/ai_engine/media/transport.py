@@ -44,8 +44,12 @@ class MediaTransport(Protocol):
     def receive(self, now: float) -> Frame:
         """The next 20 ms of the caller, always a frame: silence when there is none."""
 
-    def transmit(self, now: float) -> None:
-        """Send the next 20 ms of `played`, or nothing where the wire allows silence."""
+    def transmit(self, now: float) -> bytes | None:
+        """Send the next 20 ms of `played`, or nothing where the wire allows silence.
+
+        Returns the frame of agent sound that went out, in `format`, for the echo canceller; None for silence, and where
+        the peer buffers and this moment's sound is not known.
+        """
 
     def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
         """Queue agent audio (in `format`) that speaks `text`."""
