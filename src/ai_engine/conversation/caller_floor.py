@@ -17,7 +17,7 @@ from ai_engine.conversation.conversation_settings import ConversationSettings
 from ai_engine.conversation.decisions import Adopt, Decision, Discard, Forget, SendAudio, Speculate, Transcribe
 from ai_engine.conversation.turns import Reply, ReplyKind, Utterance
 from ai_engine.providers.provider import CallerSpeech
-from voice_core.end_of_turn import EndOfTurn
+from voice_core.end_of_turn import Completeness, EndOfTurn
 from voice_core.gate import Gate
 from voice_core.history import History
 from voice_core.interruption import Interruption
@@ -30,6 +30,8 @@ _ANSWER_GAP_S: Final = 1.0
 """Of the silence between a turn and its going on, no more than this is sent."""
 _CUT_OFF_GAP_S: Final = 1.5
 """A caller who takes the floor back so soon had not finished."""
+_CUT_OFF_SPARE_S: Final = 0.5
+"""In the middle of a number: as soon as so long after the end of the wait."""
 _LEVEL_FRAMES: Final = 2
 _FULL_SCALE: Final = 32768.0
 
@@ -193,7 +195,7 @@ class CallerFloor:
         streaming = not self._gate.needs_gating
         self.interruption = Interruption(
             self.voice.started_at,
-            after_question=after_question,
+            after_question=after_question or self._dictating(),
             greeting=greeting,
             streaming=streaming,
             already=self.suspect.kept_words,
@@ -218,7 +220,7 @@ class CallerFloor:
             return
         if self.adopted is not None:
             gap_s = suspect.started_at - self.adopted.voiced_until
-            if gap_s <= _CUT_OFF_GAP_S:
+            if gap_s <= _CUT_OFF_GAP_S or self._dictating(suspect.started_at):
                 self.end_of_turn.cut_off(1000 * gap_s)
         self.adopted = None
         suspect.voiced_until = self.voice.voiced_until
@@ -271,6 +273,13 @@ class CallerFloor:
         return text
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _dictating(self, started_at: float | None = None) -> bool:
+        """The turn being answered broke off in the middle of a number, and the caller goes on with it."""
+        if self.adopted is None or self.end_of_turn.completeness is not Completeness.HALF_SAID:
+            return False
+        gap_s = (self.voice.started_at if started_at is None else started_at) - self.adopted.voiced_until
+        return gap_s <= self.end_of_turn.wait_ms / 1000 + _CUT_OFF_SPARE_S
 
     def _utterance(self, started_at: float) -> Utterance:
         """The one that was kept, or a new one."""
