@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from voice_core.history import Message
-from voice_wire.audio import AudioFormat
+from voice_wire.audio import MULAW_8K, AudioFormat
 
 Stage = Literal["stt_done", "llm_first_token", "first_phrase", "tts_first_audio"]
 """Points on a turn's timeline inside the provider; the conversation adds end of turn and first packet."""
@@ -64,7 +64,8 @@ class AgentAudio:
     turn: int
     revision: int
     audio: bytes
-    format: AudioFormat
+    format: AudioFormat = MULAW_8K
+    """What a chunk that does not say is."""
     text: str = ""
 
 
