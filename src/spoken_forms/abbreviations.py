@@ -40,14 +40,14 @@ def passes(language: Language) -> list[Pass]:
     found = [
         Pass(re.compile(rf"{boundary}({one_of(language.before_numbers)})\s?(?=#?[0-9])"), numbered),
         Pass(re.compile(rf"{boundary}{one_of(others)}(?![\w@])"), whole),
-        Pass(re.compile(r"(?<=\w)\s?&\s?(?=\w)"), lambda _: f" {signs.and_} "),
+        Pass(re.compile(r"(?<=[^\s&])\s?&(?:amp;)?\s?(?=[^\s&])"), lambda _: f" {signs.and_} "),
         Pass(re.compile(rf"(?<!\S)({_LETTER}{{1,30}})/({_LETTER}{{1,30}})(?![\w/])"), either),
         Pass(re.compile(r"(?<=\S\s)\+(?=\s\S)"), lambda _: signs.plus),
         Pass(re.compile(r"(?<=\S\s)=(?=\s\S)"), lambda _: signs.equals),
         Pass(re.compile(r"(?<!\S)@(?=\s?\S)\s?"), lambda _: f"{signs.at} "),
     ]
     if inside:
-        found.insert(2, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\w)"), before))
+        found.insert(2, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\S)"), before))
     if units:  # 5 min. is said by the unit's name
         found.insert(2, Pass(re.compile(rf"(?<![0-9])(?<![0-9]\s){boundary}{one_of(units)}(?!\w)"), whole))
     if language.code.startswith("en"):

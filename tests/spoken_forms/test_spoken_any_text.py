@@ -39,10 +39,12 @@ def test_no_word_is_lost_or_moved(text, language):
     assert spoken == [word for word in text.split() if word in WORDS]
 
 
-@given(parts=st.lists(st.sampled_from([*WORDS, *FRAGMENTS]), max_size=8), language=LANGUAGE)
-def test_what_is_in_words_stays(parts, language):
-    spoken = spoken_form(" ".join(parts), language)
-    assert spoken_form(spoken, language) == spoken
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_in_words_stays(language):
+    for fragment in FRAGMENTS:
+        for text in (fragment, f"window {fragment} window", f"5 {fragment}."):
+            spoken = spoken_form(text, language)
+            assert spoken_form(spoken, language) == spoken
 
 
 @given(whole=st.integers(0, 10**15 - 1), cents=st.integers(0, 99), language=st.sampled_from(sorted(LANGUAGES)))
@@ -75,7 +77,7 @@ HOSTILE = ["1", "1 ", "1.", "1,", "1-", "1/", "1:", "a@", "a.", "$1 ", "(1", "9â
 
 
 @pytest.mark.timeout(100)
-@pytest.mark.parametrize(("at", "piece"), enumerate(HOSTILE))
+@pytest.mark.parametrize(("at", "piece"), list(enumerate(HOSTILE)))
 def test_a_hundred_thousand_characters_made_to_hurt_do_not_hurt(at, piece):
     """Each takes about half a second. A pattern that tries every way of reading them would take hours."""
     text = piece * (100_000 // len(piece))

@@ -115,7 +115,7 @@ bread, cakes, etc.                        | bread, cakes, et cetera.
 bread etc. and cakes                      | bread et cetera and cakes
 Acme Inc. is open                         | Acme Incorporated is open
 approx. 5 vs. 6                           | approximately five versus six
-R&D, bread & butter                       | R and D, bread and butter
+R&D, bread & butter, 5% & more            | R and D, bread and butter, five percent and more
 A/B, and/or, he/she                       | A or B, and or, he or she
 w/ milk, w/o sugar                        | with milk, without sugar
 2 + 2 = 4                                 | two plus two equals four

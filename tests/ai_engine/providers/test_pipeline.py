@@ -276,6 +276,32 @@ async def test_a_phrase_known_by_heart_is_played_where_the_model_says_it(tmp_pat
         assert not any("sorry" in line for line in rig.world.log if line.startswith("speak"))
 
 
+async def test_the_voice_is_given_the_spoken_form_and_the_transcript_keeps_the_written_one():
+    written = ["It is $5.50 at 9 am.", "Call 555 0134."]
+    async with Rig() as rig:
+        rig.provider.say(1, 1, " ".join(written))
+        await rig.finished(1)
+        assert [e.text for e in rig.of(AgentText)] == written
+        assert [e.text for e in rig.of(AgentAudio) if e.text] == written
+        assert [line for line in rig.world.log if line.startswith("speak")] == [
+            "speak It is five dollars and fifty cents at nine a.m. final",
+            "speak Call five five five, zero one three four. final",
+        ]
+
+
+async def test_what_is_said_alike_is_known_by_heart_however_it_is_written(tmp_path):
+    store = RenderedSpeech(tmp_path)
+    await store.put("We close at five thirty p.m.", "joe", MULAW_8K, b"by heart")
+    async with Rig(rendered=store) as rig:
+        for turn, text in enumerate(("We close at 5:30 pm.", "We close at 17:30."), start=1):
+            rig.provider.say(turn, 1, text)
+            await rig.finished(turn)
+        assert [(e.audio, e.text) for e in rig.of(AgentAudio)] == [
+            (b"by heart", "We close at 5:30 pm."),
+            (b"by heart", "We close at 17:30."),
+        ]
+
+
 def test_stock_phrases_are_what_a_small_model_and_its_guard_say():
     small = stock_phrases("I cannot say that.", AnsweringSettings())
     assert {"I cannot say that.", "What I can tell you is this.", "How can I help you?"} <= set(small)
