@@ -15,6 +15,7 @@ from ai_engine.conversation.conversation_settings import ConversationSettings
 
 DECIDED_BY_CONTEXT = frozenset(
     {"greeting_interruptible", "ask_after_s", "ask_times", "give_up_after_s", "max_call_s", "time_warning_s"}
+    | {"greeting_mode", "greeting_delay_s", "greeting_wait_s"}
     | {"frame_ms"}  # the pacer's
 )
 

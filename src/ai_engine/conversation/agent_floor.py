@@ -72,7 +72,7 @@ class AgentFloor:
         self._emit(Say(reply.turn, reply.revision, reply.text, reply.rendered_only))
         reply.source = "said"
         reply.last_event_at = now
-        if reply.kind is ReplyKind.FILLER:
+        if reply.kind in (ReplyKind.FILLER, ReplyKind.DISCLOSURE):
             self.filler = reply
         else:
             self.reply = reply
@@ -214,7 +214,8 @@ class AgentFloor:
         if reply is None or not reply.backlog:
             return
         if filler is not None:
-            if not filler.sounded and any(isinstance(event, AgentAudio) for event in reply.backlog):
+            optional = filler.kind is ReplyKind.FILLER
+            if optional and not filler.sounded and any(isinstance(event, AgentAudio) for event in reply.backlog):
                 self.filler = None  # the answer was quicker
                 self._emit(Interrupt(filler.turn, ""))
             elif not filler.audio_done:

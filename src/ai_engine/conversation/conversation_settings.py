@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from voice_core.end_of_turn import WaitLimits
 from voice_core.interruption import InterruptionLimits
+
+
+class GreetingMode(Enum):
+    """Who speaks first."""
+
+    AGENT = "agent"
+    """The agent greets."""
+    WAIT = "wait"
+    """The caller; an agent who hears nothing for `greeting_wait_s` greets, and so does one who hears only a hello."""
+    NONE = "none"
+    """The caller; there is no greeting at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +25,8 @@ class Phrases:
     """What the agent says by itself. An empty phrase is not said."""
 
     greeting: str = ""
+    disclosure: str = ""
+    """That the caller talks with a machine: before the greeting, or before the first answer where there is none."""
     are_you_there: str | tuple[str, ...] = "Are you still there?"
     """Several wordings are used in turn."""
     farewell: str = "I can't hear you, so I'll hang up now. Please call again. Goodbye."
@@ -35,6 +49,11 @@ class ConversationSettings:
 
     frame_ms: float = 20.0
     greeting_interruptible: bool = True
+    greeting_mode: GreetingMode = GreetingMode.AGENT
+    greeting_delay_s: float = 0.0
+    """From the connection to the greeting of an agent who speaks first."""
+    greeting_wait_s: float = 5.0
+    """Silence before the greeting of one who does not."""
 
     # Hearing
     onset_probability: float = 0.5
@@ -90,6 +109,6 @@ class ConversationSettings:
     stall_s: float = 8.0
     """Without audio in the middle of an answer; then the rest is given up."""
     farewell_deadline_s: float = 10.0
-    """The longest that a farewell may keep the line."""
+    """The longest silence in which a farewell may keep the line."""
     max_failures: int = 3
     """Turns that failed in a row before the caller is handed to the fallback."""

@@ -97,6 +97,19 @@ class FallBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Send the caller on to an extension of the dialplan; without `dialplan_context` in the one it came from."""
+
+    extension: str
+    dialplan_context: str = ""
+    reason: str = ""
+
+
+Ending = HangUp | FallBack | Transfer
+"""What ends our part of the call."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallerTurn:
     """For transcript, logs and history of calls: a caller's turn was completed."""
 
@@ -111,7 +124,7 @@ class AgentTurn:
 
     `timeline` maps stage names (`speech_end`, `end_of_turn`, `stt_done`, `llm_first_token`, `first_phrase`,
     `tts_first_audio`, `first_packet`, `heard_end`) to monotonic seconds; `source` is where the answer came from
-    (`known:<id>`, `near:<id>`, `llm`, `said` for greetings and the like).
+    (`known:<id>`, `near:<id>`, `llm`, `set:<id>`, `said` for greetings and the like).
     """
 
     turn: int
@@ -126,7 +139,7 @@ class Announce:
     """For the live display and metrics.
 
     State changes (`listening`, `hearing`, `thinking`, `speaking`, `paused`, `held`, `ended`), and what happened in
-    between (`barge_in`, `resumed`, `kept`, `took_back`, `failed`); `detail` says more.
+    between (`barge_in`, `resumed`, `kept`, `took_back`, `failed`, `set_phrase`); `detail` says more.
     """
 
     state: str
@@ -146,6 +159,7 @@ Decision = (
     | RunTool
     | HangUp
     | FallBack
+    | Transfer
     | CallerTurn
     | AgentTurn
     | Announce

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ai_engine.conversation.agent_floor import AgentFloor
-from ai_engine.conversation.decisions import CallerTurn, Decision
+from ai_engine.conversation.decisions import CallerTurn, Decision, Interrupt
 from ai_engine.conversation.turns import Reply, ReplyKind
 from ai_engine.providers.provider import (
     AgentAudio,
@@ -66,6 +66,12 @@ class FullDuplex:
         if self._next is not None and self._agent.free:
             reply, self._next = self._next, None
             self._agent.take(reply, now)
+
+    def refuse(self, turn: int) -> None:
+        """No answer to the caller's `turn` is wanted."""
+        self._next = None
+        self._newest = max(self._newest, turn)
+        self._emit(Interrupt(turn, ""))
 
     def _begin(self, event: AgentAudio | ToolCall, now: float) -> None:
         self._newest = event.turn

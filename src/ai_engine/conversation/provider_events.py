@@ -44,6 +44,7 @@ class ProviderEvents:
         history: History,
         *,
         on_failed: OnFailed,
+        on_words: Callable[[Reply, str, float], bool],
         emit: Callable[[Decision], None],
     ) -> None:
         self._agent = agent
@@ -51,6 +52,8 @@ class ProviderEvents:
         self._gate = gate
         self._history = history
         self._on_failed = on_failed
+        self._on_words = on_words
+        """Told the words of an adopted turn; True when its reply is thereby done with."""
         self._emit = emit
         self.stale = 0
         """Events so far that belonged to nothing alive."""
@@ -63,7 +66,7 @@ class ProviderEvents:
         if reply is not None:
             self._to_reply(event, reply, now)
         elif spoken is not None and words is not None:
-            self._streamed(words, spoken)
+            self._streamed(words, spoken, now)
         else:
             self.stale += 1
 
@@ -118,6 +121,8 @@ class ProviderEvents:
         if caller.utterance is not None and reply is caller.utterance.attempt:
             caller.end_of_turn.transcript(text)
         elif tokens(text):
+            if self._on_words(reply, text, now):
+                return
             self._history.caller(reply.turn, text)
             if reply is self._agent.last:
                 self._agent.report_caller(reply)
@@ -128,10 +133,12 @@ class ProviderEvents:
             self._history.withdraw(reply.turn)
             caller.adopted = None
 
-    def _streamed(self, event: CallerSpeech, spoken: Utterance) -> None:
+    def _streamed(self, event: CallerSpeech, spoken: Utterance, now: float) -> None:
         """Words of a streaming STT that name no revision."""
         text = self._caller.streamed(event, spoken)
         reply = self._agent.reply
         if spoken is self._caller.adopted and reply is not None and reply.turn == spoken.turn and tokens(text):
             reply.caller_text = text
+            if event.final and self._on_words(reply, text, now):
+                return
             self._history.caller(spoken.turn, text)

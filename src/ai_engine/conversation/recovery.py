@@ -21,7 +21,7 @@ class Say(Protocol):
 
     def __call__(
         self, kind: ReplyKind, text: str, now: float, *, interruptible: bool = True, rendered_only: bool = False
-    ) -> None: ...
+    ) -> Reply: ...
 
 
 class Recovery:

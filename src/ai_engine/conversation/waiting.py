@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.conversation.decisions import FallBack, HangUp
+from ai_engine.conversation.decisions import Ending, HangUp
 from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import ReplyKind
 from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
@@ -32,8 +32,10 @@ class Alternatives:
         return wording
 
 
-Close = Callable[[HangUp | FallBack, str, float], None]
-"""(what follows, the farewell before it, now)"""
+class Close(Protocol):
+    """Say the last sentence; `decision` follows when it was heard. `revocable`: unless the caller says something."""
+
+    def __call__(self, decision: Ending, text: str, now: float, *, revocable: bool = False) -> None: ...
 
 
 class Waiting:
@@ -91,7 +93,7 @@ class Waiting:
         elif verdict is SilenceVerdict.WARN:
             self._say(ReplyKind.PROMPT, self._phrases.time_warning, now)
         elif verdict is SilenceVerdict.GIVE_UP:
-            self._close(HangUp("silence"), self._phrases.farewell, now)
+            self._close(HangUp("silence"), self._phrases.farewell, now, revocable=True)
         elif verdict is SilenceVerdict.TIME_UP:
             self._close(HangUp("time_up"), self._phrases.time_up, now)
         reply = agent.reply

@@ -1,0 +1,110 @@
+"""How a call begins: who speaks first, the greeting, and the sentence that tells the caller what he talks with.
+
+The disclosure is the greeting's beginning and cannot be interrupted. Where the caller speaks first, it is said before
+the first answer; until it was heard to its end once, it is said again before the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ai_engine.conversation.agent_floor import AgentFloor
+from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.conversation_settings import ConversationSettings, GreetingMode, Phrases
+from ai_engine.conversation.recovery import Say
+from ai_engine.conversation.turns import Reply, ReplyKind
+from voice_core.playout import Playout
+
+
+class Opening:
+    """The first words of a call. Speaks through `say`."""
+
+    def __init__(
+        self,
+        agent: AgentFloor,
+        caller: CallerFloor,
+        playout: Playout,
+        settings: ConversationSettings,
+        phrases: Phrases,
+        *,
+        in_turns: bool,
+        is_greeting: Callable[[str], bool],
+        say: Say,
+    ) -> None:
+        """`in_turns`: False where the provider takes turns by itself; then nothing can be put before its answers."""
+        self._agent = agent
+        self._caller = caller
+        self._playout = playout
+        self._mode = settings.greeting_mode
+        self._interruptible = settings.greeting_interruptible
+        self._greeting = phrases.greeting
+        self._disclosure = phrases.disclosure
+        self._in_turns = in_turns
+        self._is_greeting = is_greeting
+        self._say = say
+        self._due_in_s = {
+            GreetingMode.AGENT: settings.greeting_delay_s,
+            GreetingMode.WAIT: settings.greeting_wait_s,
+            GreetingMode.NONE: math.inf,
+        }[self._mode]
+        self._over = False
+        self._untold = bool(phrases.disclosure)
+        self._telling: Reply | None = None
+        self._last = 0.0
+
+    def start(self, now: float) -> None:
+        """The caller is connected."""
+        self._last = now
+        if not self._in_turns and self._untold and self._mode is not GreetingMode.AGENT:
+            self._untold = False
+            self._say(ReplyKind.GREETING, self._disclosure, now, interruptible=False)
+        elif self._due_in_s <= 0:
+            self._greet(now)
+
+    def tick(self, now: float, *, on_hold: bool = False) -> None:
+        """Time passed; that in which somebody speaks, or the call is on hold, is not counted."""
+        passed_s = max(0.0, now - self._last)
+        self._last = now
+        telling = self._telling
+        if telling is not None and telling is not self._agent.reply and telling is not self._agent.filler:
+            heard = self._playout.heard_text(telling.turn, now)
+            self._untold = not heard.startswith(self._disclosure)
+            self._telling = None
+        if self._over or on_hold:
+            return
+        caller = self._caller
+        busy = caller.utterance is not None or caller.interruption is not None or caller.voice.speaking
+        if not busy and self._agent.free:
+            self._due_in_s -= passed_s
+            if self._due_in_s <= 0:
+                self._greet(now)
+
+    def answers(self, text: str, now: float) -> bool:
+        """The caller spoke first, and only said hello: the greeting is the answer to that."""
+        if self._over or self._mode is GreetingMode.NONE or not self._greeting or not self._is_greeting(text):
+            return False
+        self._greet(now)
+        return True
+
+    def turn_adopted(self, now: float) -> None:
+        """The caller spoke first: no greeting any more. What has to be told is told before the answer."""
+        self._over = True
+        if self._untold and self._telling is None:
+            self._telling = self._say(ReplyKind.DISCLOSURE, self._disclosure, now)
+
+    def caller_spoke(self) -> None:
+        """The same where the provider takes the turns."""
+        self._over = True
+
+    def _greet(self, now: float) -> None:
+        self._over = True
+        told = self._disclosure if self._untold else ""
+        text = f"{told} {self._greeting}".strip()
+        if not text:
+            return
+        interruptible = self._interruptible and (self._in_turns or not told)
+        reply = self._say(ReplyKind.GREETING, text, now, interruptible=interruptible)
+        if told:
+            reply.locked_text = told
+            self._telling = reply
