@@ -31,6 +31,8 @@ _REMEMBERED_PAUSES: Final = 6
 _TRUSTED_PAUSES: Final = 4
 """So many short pauses make a quick speaker."""
 _LEAST_PAUSE_MS: Final = 150.0
+_NOTICED_MS: Final = 50.0
+"""A window of voice activity and a tick: so long after the caller went on is it known that he may have."""
 
 
 class Completeness(Enum):
@@ -100,7 +102,7 @@ class WaitLimits:
     """The least to which the base falls for a caller whose pauses are all short."""
     adaptive_max_ms: float = 850.0
     """The most that a caller's own pauses may raise the base."""
-    adaptive_margin_ms: float = 150.0
+    adaptive_margin_ms: float = 100.0
     """A quick caller's base stays so far above his pauses."""
     semantic_span_ms: float = 200.0
     """A probability of 0 lengthens the wait by this much, of 1 shortens it."""
@@ -206,4 +208,4 @@ def _habit_ms(pauses: Collection[float]) -> float:
     """The longest but one of the last few, with a tenth to spare: one odd pause changes nothing."""
     if len(pauses) < 2:
         return 0.0
-    return 1.1 * sorted(pauses)[-2]
+    return 1.1 * sorted(pauses)[-2] + _NOTICED_MS

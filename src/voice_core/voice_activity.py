@@ -74,6 +74,11 @@ class VoiceActivity:
         return self._speaking
 
     @property
+    def stirring(self) -> bool:
+        """Windows with voice have been seen that may become an onset; the next two will tell."""
+        return self._run > 0
+
+    @property
     def started_at(self) -> float:
         """When the speech of the last onset began: the beginning of its first voiced window."""
         return self._started_at

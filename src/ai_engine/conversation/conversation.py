@@ -353,6 +353,8 @@ class Conversation:
             caller.speculate(utterance, now)
         if pause_ms < caller.end_of_turn.wait_ms and now - utterance.started_at < self._settings.long_turn_s:
             return
+        if caller.voice.stirring:
+            return
         if utterance.attempt is not None and self._awaits_words(utterance.attempt, now):
             return
         text = utterance.attempt.caller_text if utterance.attempt is not None else None
