@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 import tempfile
@@ -25,7 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.barge_in_figures import Outcome, as_dicts, figures, rows, table
+from benchmarks.doc_figures import machine_line
+from benchmarks.machine import usage
 from benchmarks.turn_calls import FIRST_CALLER, GREETING_TIMEOUT_S
+from benchmarks.turn_docs import write_barge_in
 from benchmarks.turn_latency import TOKEN
 from tools.call import CallError, SipCall, SipCaller
 from tools.call.measure import NothingHeard, silence_delay_ms, voiced_segments
@@ -54,22 +59,6 @@ ECHO_DELAY_MS = (60.0, 300.0)
 TURNS_PER_CALL = 5
 SETTLE_S = 1.6
 """After a sound over the agent: by then it has gone on or been interrupted for good."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one sound over the agent's speech."""
-
-    part: str
-    sound: str
-    committed: bool = False
-    paused: bool = False
-    heard: bool = False
-    """For yes and no: it reached the agent as words."""
-    words: str = ""
-    """What it was taken for."""
-    silent_ms: float | None = None
-    trouble: str = ""
 
 
 @dataclass(slots=True)
@@ -162,45 +151,6 @@ class Bench:
             outcome.trouble = str(nothing)
 
 
-def figures(outcomes: list[Outcome]) -> dict[str, Any]:
-    """The report without the machine."""
-    parts = {name: [o for o in outcomes if o.part == name] for name in ("words", "non_words", "answer", "echo")}
-    silent = sorted(o.silent_ms for o in parts["words"] if o.silent_ms is not None and o.committed)
-    return {
-        "interruptions": len(parts["words"]),
-        "missed": sum(not o.committed for o in parts["words"]),
-        "silent_p50_ms": _percentile(silent, 50),
-        "silent_p95_ms": _percentile(silent, 95),
-        "non_words": len(parts["non_words"]),
-        "non_words_resumed": sum(not o.committed for o in parts["non_words"] if not o.trouble),
-        "answers": len(parts["answer"]),
-        "answers_heard": sum(o.heard for o in parts["answer"]),
-        "echo_turns": len(parts["echo"]),
-        "echo_commits": sum(o.committed for o in parts["echo"]),
-        "echo_pauses": sum(o.paused and not o.committed for o in parts["echo"]),
-        "troubles": sum(bool(o.trouble) for o in outcomes),
-    }
-
-
-def _percentile(values: list[float], percent: float) -> float | None:
-    return round(float(np.percentile(values, percent)), 1) if values else None
-
-
-def table(report: dict[str, Any]) -> str:
-    """For people."""
-    silent = f"p50 {report['silent_p50_ms']} ms, p95 {report['silent_p95_ms']} ms"
-    rows = [
-        ("caller's onset → agent silent", silent, "p95 350 ms"),
-        ("interruptions missed", f"{report['missed']} of {report['interruptions']}", "-"),
-        ("coughs, uh-huh: agent went on", f"{report['non_words_resumed']} of {report['non_words']}", "9 of 10"),
-        ("yes and no heard", f"{report['answers_heard']} of {report['answers']}", "all"),
-        ("echo: interruptions by itself", f"{report['echo_commits']} of {report['echo_turns']}", "0"),
-        ("echo: pauses by itself", f"{report['echo_pauses']} of {report['echo_turns']}", "5 of 100"),
-        ("turns that broke", str(report["troubles"]), "0"),
-    ]  # fmt: skip
-    return "\n".join(f"{name:<32} {value:<32} target {target}" for name, value, target in rows)
-
-
 async def _sounds(url: str, rng: random.Random) -> dict[str, Pcm]:
     spoken = [STORY, FACT, QUESTION, *WORDS, *ANSWERS, "uh-huh", "mm-hmm", "okay"]
     sounds: dict[str, Pcm] = {}
@@ -214,8 +164,8 @@ async def _sounds(url: str, rng: random.Random) -> dict[str, Pcm]:
     return sounds
 
 
-async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> dict[str, Any]:
-    """Bring up the stack, place the calls."""
+async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> tuple[list[Outcome], dict[str, Any]]:
+    """Bring up the stack and place the calls; every outcome, and the report."""
     rng = random.Random(options.seed)
     asterisk = {
         "ASTERISK_HOST": pbx.host,
@@ -232,10 +182,15 @@ async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> dict[str
     async with Stack(home, asterisk, contexts=CONTEXTS) as stack:
         sounds = await _sounds(stack.server_url.replace("http", "ws", 1), rng)
         async with SipCaller() as caller, EngineEvents().watch(stack.engine_url) as events:
+            roots = (stack.server.pid, stack.engine.pid, pbx.pid)
+            before = usage(roots)
             bench = Bench(caller, pbx.sip_uri(AGENT), events, sounds, rng, options.recordings)
             outcomes = await bench.run(plan, at_once=options.calls)
             outcomes += await bench.run(echoes, at_once=options.calls)
-    return {"benchmark": "barge_in", "calls_at_once": options.calls} | figures(outcomes)
+            ours, others = usage(roots).shares_since(before)
+    machine = {"cores": os.cpu_count(), "cpu_share_ours": round(ours, 3), "cpu_share_others": round(others, 3)}
+    report = {"benchmark": "barge_in", "calls_at_once": options.calls} | figures(outcomes)
+    return outcomes, report | {"machine": machine}
 
 
 def _arguments() -> argparse.Namespace:
@@ -248,6 +203,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="one of each: only whether it runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="keep each call as a stereo WAV")
+    parser.add_argument("--json-out", type=Path, metavar="FILE", help="write the JSON line there too, with every sound")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures and the picture into docs/")
     options = parser.parse_args()
     if options.short:
         options.interruptions = options.echoes = 1
@@ -263,13 +220,19 @@ def main() -> int:
         try:
             pbx.start()
             try:
-                report = asyncio.run(measure(Path(scratch) / "stack", pbx, options))
+                outcomes, report = asyncio.run(measure(Path(scratch) / "stack", pbx, options))
             finally:
                 pbx.stop()
         except (PbxUnavailable, StackError, SpeechError, CallError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     print(table(report))
+    print(machine_line(report["machine"]))
+    every = {"every_outcome": as_dicts(outcomes), "rows": rows(report)}
+    if options.json_out:
+        options.json_out.write_text(json.dumps(report | every) + "\n")
+    if options.write_docs:
+        write_barge_in(report | every)
     print(json.dumps(report))
     return 0
 

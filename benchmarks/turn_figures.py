@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.turn_budget import STAGE_HEAD, spread, stage_figures, stage_rows
+from benchmarks.turn_clip import clip
 from tools.call import Recording
 from tools.call.measure import Voiced, voiced_segments
 from tools.call.wav import RATE_HZ
 
-STAGES = ("stt_done", "end_of_turn", "llm_first_token", "first_phrase", "tts_first_audio", "first_packet")
-_BEFORE: dict[str, tuple[str, ...]] = {
-    "llm_first_token": ("stt_done",),
-    "first_phrase": ("llm_first_token", "stt_done"),
-    "tts_first_audio": ("first_phrase",),
-    "first_packet": ("tts_first_audio", "end_of_turn"),
-}
-"""What a stage waits for: for `first_phrase` the first that there is, for `first_packet` the later of the two."""
+LATE_MS = 1500.0
+"""A turn whose end the engine finds later than this after the caller's last sound counts as a missed end."""
 
 _ONSET_TOLERANCE_S = 0.25
 """How far the engine's last voiced window and the recording's last voiced sample may be apart."""
@@ -59,6 +53,8 @@ class Turn:
     trouble: str = ""
     """Why there was no answer."""
     timeline_ms: dict[str, float] = field(default_factory=dict)
+    clip: dict[str, Any] | None = None
+    """What it sounded like: `turn_clip.clip`."""
 
     @property
     def answered(self) -> bool:
@@ -67,6 +63,11 @@ class Turn:
     @property
     def cut_off(self) -> bool:
         return self.spoke_over or self.split
+
+    @property
+    def missed_end(self) -> bool:
+        """Never answered, or its end found far too late."""
+        return not self.answered or self.timeline_ms.get("end_of_turn", 0.0) > LATE_MS
 
     @property
     def by_llm(self) -> bool:
@@ -110,7 +111,18 @@ def judge(
     turn.filler = any(e["type"] == "agent_turn" and e["source"] == "said" for e in events)
     if turn.filler:
         turn.answer_ms = _real_answer_ms(asked, after, turn.timeline_ms)
+    turn.clip = clip(recording.caller, recording.agent, end_s=asked.end_s, answer_s=after[0].begin_s)
     return turn
+
+
+def as_dict(turn: Turn) -> dict[str, Any]:
+    """The turn for a report with every turn; what `turn_plots` draws."""
+    return {
+        "said": turn.said, "heard_as": turn.caller_text, "question": turn.question.text,
+        "pause_ms": turn.question.pause_ms, "source": turn.source, "answer_ms": turn.answer_ms,
+        "first_sound_ms": turn.first_sound_ms, "filler": turn.filler, "cut_off": turn.cut_off,
+        "missed_end": turn.missed_end, "timeline_ms": turn.timeline_ms, "trouble": turn.trouble, "clip": turn.clip,
+    }  # fmt: skip
 
 
 def _within(recording: Recording, begin_s: float, end_s: float) -> Voiced | None:
@@ -134,41 +146,6 @@ def _real_answer_ms(asked: Voiced, after: Sequence[Voiced], timeline_ms: dict[st
     return (onset_s - asked.end_s) * 1000
 
 
-def spread(values: Sequence[float]) -> dict[str, float | int]:
-    """n, p50, p95 (nearest rank) and max."""
-    ordered = sorted(values)
-    if not ordered:
-        return {"n": 0}
-    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    return {
-        "n": len(ordered),
-        "p50": round(statistics.median(ordered)),
-        "p95": round(p95),
-        "max": round(ordered[-1]),
-    }
-
-
-def stage_medians(turns: Sequence[Turn]) -> dict[str, dict[str, float]]:
-    """For each stage the median of when it was reached, and of how long it took after what it waited for."""
-    result: dict[str, dict[str, float]] = {}
-    for stage in STAGES:
-        reached = [t.timeline_ms[stage] for t in turns if stage in t.timeline_ms]
-        if reached:
-            result[stage] = {"at_ms": round(statistics.median(reached))}
-            took = [ms for t in turns if (ms := _took_ms(stage, t.timeline_ms)) is not None]
-            result[stage]["took_ms"] = round(statistics.median(took)) if took else 0.0
-    return result
-
-
-def _took_ms(stage: str, timeline_ms: dict[str, float]) -> float | None:
-    if stage not in timeline_ms:
-        return None
-    before = [timeline_ms[name] for name in _BEFORE.get(stage, ()) if name in timeline_ms]
-    if not before:
-        return timeline_ms[stage]
-    return timeline_ms[stage] - (max(before) if stage == "first_packet" else before[0])
-
-
 def figures(turns: Sequence[Turn], echo_ms: float) -> dict[str, Any]:
     """The report's numbers: latencies net of `echo_ms`, for who answered apart; without turns whose pieces were cut."""
     report: dict[str, Any] = {
@@ -177,6 +154,7 @@ def figures(turns: Sequence[Turn], echo_ms: float) -> dict[str, Any]:
         "unanswered": sum(not t.answered for t in turns),
         "with_pauses": sum(len(t.question.pieces) > 1 for t in turns),
         "cut_off": sum(t.cut_off for t in turns),
+        "missed_ends": sum(t.missed_end for t in turns),
         "not_as_expected": sum(t.answered and t.group != t.question.expected for t in turns),
         "echo_ms": round(echo_ms, 1),
     }
@@ -189,7 +167,7 @@ def figures(turns: Sequence[Turn], echo_ms: float) -> dict[str, Any]:
             "fillers": sum(t.filler for t in mine),
             "filler_net_ms": spread([t.first_sound_ms - echo_ms for t in mine if t.filler and t.first_sound_ms]),
             "without_filler_net_ms": spread([t.answer_ms - echo_ms for t in direct if t.answer_ms is not None]),
-            "stages": stage_medians(mine),
+            "stages": stage_figures(mine, group, echo_ms),
         }
     return report
 
@@ -215,7 +193,8 @@ def table(turns: Sequence[Turn], report: dict[str, Any]) -> str:
         lines += _group_lines(group, report[group])
     lines.append(
         f"{report['turns']} turns, {report['questions']} different questions, {report['unanswered']} unanswered; "
-        f"{report['cut_off']} cut off ({report['with_pauses']} had a pause inside); "
+        f"{report['cut_off']} cut off ({report['with_pauses']} had a pause inside), "
+        f"{report['missed_ends']} missed ends (unanswered, or found more than {LATE_MS:.0f} ms late); "
         f"{report['not_as_expected']} answered by the other kind; Echo() {echo_ms:.0f} ms, taken off"
     )
     return "\n".join(lines)
@@ -232,6 +211,8 @@ def _group_lines(group: str, mine: dict[str, Any]) -> list[str]:
             f"  {mine['fillers']} began with a filler (p50 {first['p50']} ms); "
             f"the others: p50 {direct.get('p50', '-')}, p95 {direct.get('p95', '-')} ms"
         )
-    for stage, median in mine["stages"].items():
-        lines.append(f"  {stage:<16} at {median['at_ms']:5.0f} ms, took {median['took_ms']:5.0f} ms")
+    rows = stage_rows(mine["stages"])
+    lines.append(f"  {STAGE_HEAD[0]:<16}" + "".join(f"{title:>10}" for title in STAGE_HEAD[1:]))
+    for stage, *values in rows:
+        lines.append(f"  {stage:<16}" + "".join(f"{'-' if ms is None else format(ms, '.0f'):>10}" for ms in values))
     return [*lines, ""]

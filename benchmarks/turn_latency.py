@@ -1,10 +1,11 @@
-"""P1: how long a caller waits for an answer. `python -m benchmarks.turn_latency [--turns 30] [--calls 1] [--short]`
+"""P1: how long a caller waits for an answer. `python -m benchmarks.turn_latency [--turns 30] [--paused 200] [--short]`
 
 Real SIP calls through a real Asterisk to an engine and a local server of its own. What is measured is in the caller's
 own recording: the last voiced sample of the question to the first voiced sample of the answer, less the delay of the
 same telephone path with Echo() in the same run. Turns answered by the language model and by known answers are reported
-apart, with the engine's own split of each. Prints a table and one line of JSON; exit code 1 when a turn went
-unanswered, 2 when the parts could not be brought up.
+apart, with the engine's own split of each; turns that were cut off and ends that were missed are counted. `--paused N`
+asks N more, each with a pause of 200 to 700 ms inside (data/turn_pauses.yaml), reported apart. Prints a table and one
+line of JSON; exit code 1 when a turn went unanswered, 2 when the parts could not be brought up.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from benchmarks.doc_figures import machine_line
 from benchmarks.machine import Usage, usage
+from benchmarks.paused_speech import load_sentences, plan
 from benchmarks.turn_calls import Calls, Script, speak_questions
-from benchmarks.turn_figures import Question, Turn, figures, table
+from benchmarks.turn_docs import write_latency
+from benchmarks.turn_figures import Question, Turn, as_dict, figures, table
 from tools.call import CallError, SipCaller
 from tools.call.calibrate import echo_delays_ms
 from tools.engine_events import EngineEvents
@@ -37,6 +41,14 @@ TOKEN = "token-of-the-benchmark"
 TURNS_PER_CALL = 6
 SHORT_TURNS = 4
 AGENT, ECHO = 700, 600
+
+
+class Measured(NamedTuple):
+    """Turns as people ask them, those of `--paused`, and the report on both."""
+
+    turns: list[Turn]
+    paused: list[Turn]
+    report: dict[str, Any]
 
 
 def load_questions(path: Path = DATA) -> list[Question]:
@@ -82,28 +94,35 @@ async def _echo_ms(caller: SipCaller, pbx: Pbx) -> list[float]:
         return await echo_delays_ms(call)
 
 
-async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> tuple[list[Turn], dict[str, Any]]:
-    """Bring up the stack, place the calls, and return the turns and the report."""
-    questions = choose(load_questions(), options.turns, options.seed)
+async def measure(home: Path, pbx: Pbx, options: argparse.Namespace) -> Measured:
+    """Bring up the stack and place the calls."""
+    questions = choose(load_questions(), options.turns, options.seed) if options.turns else []
+    paused = [one.question for one in plan(load_sentences(), paused=options.paused, plain=0, seed=options.seed)]
     async with _stack(home, pbx) as stack:
         url = stack.server_url.replace("http", "ws", 1)
-        spoken = await speak_questions(url, TOKEN, list(dict.fromkeys(questions)), PROJECT / "var" / "speech")
+        spoken = await speak_questions(
+            url, TOKEN, list(dict.fromkeys([*questions, *paused])), PROJECT / "var" / "speech"
+        )
         by_question: dict[Question, Script] = {script.question: script for script in spoken}
         roots = (stack.server.pid, stack.engine.pid, pbx.pid)
         async with SipCaller() as caller, EngineEvents().watch(stack.engine_url) as events:
             echoes = await _echo_ms(caller, pbx)
             load_before, before = os.getloadavg(), usage(roots)
             calls = Calls(caller, pbx.sip_uri(AGENT), events, options.recordings, _show)
-            turns = await calls.run(
-                [by_question[question] for question in questions],
-                turns_per_call=TURNS_PER_CALL,
-                at_once=options.calls,
-            )
+
+            async def ask(asked: list[Question]) -> list[Turn]:
+                scripts = [by_question[question] for question in asked]
+                return await calls.run(scripts, turns_per_call=TURNS_PER_CALL, at_once=options.calls)
+
+            turns, paused_turns = await ask(questions), await ask(paused)
             after, load_after = usage(roots), os.getloadavg()
             echoes += await _echo_ms(caller, pbx)
-    report = {"benchmark": "turn_latency", "calls_at_once": options.calls}
-    report |= figures(turns, statistics.median(echoes))
-    return turns, report | {"machine": _machine(load_before, load_after, before, after)}
+    echo_ms = statistics.median(echoes)
+    report = {"benchmark": "turn_latency", "calls_at_once": options.calls} | figures(turns, echo_ms)
+    if paused:
+        report["paused_turns"] = figures(paused_turns, echo_ms)
+    report["machine"] = _machine(load_before, load_after, before, after)
+    return Measured(turns, paused_turns, report)
 
 
 def _machine(
@@ -127,6 +146,7 @@ def _show(turn: Turn) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.turn_latency", description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=30, help="questions to ask (%(default)s)")
+    parser.add_argument("--paused", type=int, default=0, help="more of them, with a pause inside each (%(default)s)")
     parser.add_argument("--calls", type=int, default=1, help="calls at once (%(default)s)")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_TURNS} turns: only whether it runs")
     parser.add_argument("--seed", type=int, default=1, help="order of the questions (%(default)s)")
@@ -134,9 +154,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="keep each call as a stereo WAV")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the configuration and the logs of both parts")
     parser.add_argument("--json-out", type=Path, metavar="FILE", help="write the JSON line there too, with every turn")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures and the pictures into docs/")
     options = parser.parse_args()
-    if options.turns < 1 or options.calls < 1:
-        parser.error("--turns and --calls: at least 1")
+    if min(options.turns, options.paused) < 0 or options.turns + options.paused < 1 or options.calls < 1:
+        parser.error("at least one turn and one call")
     if options.short:
         options.turns = SHORT_TURNS
     return options
@@ -146,26 +167,29 @@ def _run(options: argparse.Namespace, scratch: Path) -> int:
     pbx = Pbx(options.pbx or scratch / "pbx")
     pbx.start()
     try:
-        turns, report = asyncio.run(measure(options.logs or scratch / "stack", pbx, options))
+        measured = asyncio.run(measure(options.logs or scratch / "stack", pbx, options))
     finally:
         pbx.stop()
-    machine = report["machine"]
-    print(table(turns, report))
+    report, machine = measured.report, measured.report["machine"]
+    if measured.turns:
+        print(table(measured.turns, report))
+    if measured.paused:
+        print("\nwith a pause inside each")
+        print(table(measured.paused, report["paused_turns"]))
     print(
-        f"{machine['cores']} cores: this benchmark used {100 * machine['cpu_share_ours']:.0f} % of them, others "
-        f"{100 * machine['cpu_share_others']:.0f} %; load {machine['loadavg_before'][0]:.2f} before, "
+        f"{machine_line(machine)}; load {machine['loadavg_before'][0]:.2f} before, "
         f"{machine['loadavg_after'][0]:.2f} after"
     )
+    every = {
+        "every_turn": [as_dict(turn) for turn in measured.turns],
+        "every_paused_turn": [as_dict(turn) for turn in measured.paused],
+    }
     if options.json_out:
-        every = [
-            {"said": t.said, "heard_as": t.caller_text, "question": t.question.text, "source": t.source,
-             "answer_ms": t.answer_ms, "first_sound_ms": t.first_sound_ms, "filler": t.filler, "cut_off": t.cut_off,
-             "timeline_ms": t.timeline_ms, "trouble": t.trouble}
-            for t in turns
-        ]  # fmt: skip
-        options.json_out.write_text(json.dumps(report | {"every_turn": every}) + "\n")
+        options.json_out.write_text(json.dumps(report | every) + "\n")
+    if options.write_docs:
+        write_latency(report | every)
     print(json.dumps(report))
-    return 1 if report["unanswered"] else 0
+    return 1 if any(not turn.answered for turn in (*measured.turns, *measured.paused)) else 0
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.turn_figures import Question, figures, judge, spread
+from benchmarks.turn_budget import spread
+from benchmarks.turn_figures import Question, figures, judge
 from benchmarks.turn_latency import choose, load_questions
 from local_ai_server.catalog import ModelMissing, find_model
 from tools.call import Recording

