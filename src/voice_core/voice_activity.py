@@ -19,6 +19,8 @@ _EVIDENCE_LAG_S: Final = 0.5
 """Results later than this are taken for lost. (A caller who sends no packets is told by `silent`, at once.)"""
 _EVIDENCE_HOLDS_S: Final = 0.08
 """Two windows and a tick: the longest that the next result takes when nothing is late."""
+_STIRRING_S: Final = 0.3
+"""A run of windows has become an onset by then, or nothing."""
 _ECHO_STEP_DB: Final = 3.0
 _ECHO_STEPS_MAX: Final = 3
 
@@ -73,10 +75,9 @@ class VoiceActivity:
         """Between onset and offset."""
         return self._speaking
 
-    @property
-    def stirring(self) -> bool:
-        """Windows with voice have been seen that may become an onset; the next two will tell."""
-        return self._run > 0
+    def stirring(self, now: float) -> bool:
+        """Windows with voice have just been seen that may become an onset; the next two will tell."""
+        return self._run > 0 and now - self._run_started_at < _STIRRING_S
 
     @property
     def started_at(self) -> float:

@@ -353,7 +353,7 @@ class Conversation:
             caller.speculate(utterance, now)
         if pause_ms < caller.end_of_turn.wait_ms and now - utterance.started_at < self._settings.long_turn_s:
             return
-        if caller.voice.stirring:
+        if caller.voice.stirring(now):
             return
         if utterance.attempt is not None and self._awaits_words(utterance.attempt, now):
             return
