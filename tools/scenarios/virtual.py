@@ -43,7 +43,7 @@ from tools.scenarios.model import (
     Until,
     plain,
 )
-from tools.scenarios.virtual_call import TICK_S, WINDOW_S, WORD_S, ScriptedProvider, VirtualCall
+from tools.scenarios.virtual_call import TICK_S, WINDOW_S, WORD_S, VirtualCall
 from tools.scenarios.virtual_line import (
     NOT_SPEECH,
     RATE_HZ,
@@ -53,6 +53,7 @@ from tools.scenarios.virtual_line import (
     echo_of,
     voice_like_sound,
 )
+from tools.scenarios.virtual_parts import ScriptedProvider
 
 SPEECH: Final = 0.95
 """What the network says of a voice."""

@@ -22,16 +22,16 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
 from ai_engine.conversation import decisions as d
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.media.transport import Frame, FrameKind, MediaTransport
+from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import (
     AgentAudio,
     AgentAudioDone,
@@ -41,7 +41,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
     StageReached,
 )
-from voice_core.playout import Playout
+from tools.scenarios.virtual_parts import ScriptedProvider, VirtualTransport, sentences, tag
 from voice_wire.audio import MULAW_8K, decode
 
 D = TypeVar("D", bound=d.Decision)
@@ -51,69 +51,6 @@ WORD_S = 0.3
 WINDOW_S = 0.032
 MS_PER_CHARACTER = 60
 VOICE_LEVEL = 4000
-DEFAULT_REPLY = "Certainly. We can do that for you."
-
-
-class VirtualTransport:
-    """Pacing by the test's clock; what was sent lies in `wire`."""
-
-    def __init__(self) -> None:
-        self.format = MULAW_8K
-        self.pcm_rate_hz = 8000
-        self.played = Playout(MULAW_8K)
-        self.wire: list[tuple[float, bytes]] = []
-        self.flushes = 0
-
-    def transmit(self, now: float) -> bytes | None:
-        frame = self.played.next_frame(now)
-        if frame is not None:
-            self.wire.append((now, frame))
-        return frame
-
-    def receive(self, now: float) -> Frame:
-        """Not used: the virtual caller makes the frames."""
-        raise NotImplementedError
-
-    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
-        self.played.play(turn, audio, text, now)
-
-    def pause(self, now: float) -> None:
-        self.played.pause(now)
-
-    def resume(self, now: float) -> None:
-        self.played.resume(now)
-
-    def flush(self, now: float) -> None:
-        self.flushes += 1
-        self.played.flush(now)
-
-    async def close(self) -> None:
-        return
-
-
-def tag(turn: int, revision: int) -> int:
-    """The mu-law octet that all audio of this revision consists of: -10 to -30 dBFS, as speech is."""
-    return 0x20 + (turn * 7 + revision) % 0x30
-
-
-@dataclass
-class ScriptedProvider:
-    """Latencies in seconds. `replies` maps what was understood to an answer, as phrases."""
-
-    stt_s: float = 0.15
-    first_audio_s: float = 0.25
-    phrase_gap_s: float = 0.1
-    say_s: float = 0.05
-    streaming: bool = False
-    replies: dict[str, str] = field(default_factory=dict)
-    failing: str = ""
-    silent: bool = False
-    """Takes requests and never answers."""
-    keep_going: bool = False
-    """Ignores cancels, so that all its late events have to be dropped by the conversation."""
-
-    def reply_to(self, understood: str) -> str:
-        return self.replies.get(understood, DEFAULT_REPLY)
 
 
 @dataclass
@@ -143,7 +80,7 @@ class VirtualCall:
         self.provider = provider or ScriptedProvider()
         self.transport = VirtualTransport()
         self.conversation = Conversation(
-            cast("MediaTransport", self.transport),
+            self.transport,
             settings=settings,
             phrases=phrases or Phrases(greeting=greeting, filler=""),
         )
@@ -444,7 +381,7 @@ class VirtualCall:
 
     def _speak(self, turn: int, revision: int, text: str, delay_s: float) -> None:
         self.tags[tag(turn, revision)] = (turn, revision)
-        phrases = [part + mark for part, mark in _sentences(text)]
+        phrases = [part + mark for part, mark in sentences(text)]
         for phrase in phrases:
             audio = bytes([tag(turn, revision)]) * (len(phrase) * MS_PER_CHARACTER * 8)
             event = AgentAudio(turn, revision, audio, MULAW_8K, phrase)
@@ -505,17 +442,3 @@ class VirtualCall:
 
 def _itself(event: ProviderEvent) -> ProviderEvent:
     return event
-
-
-def _sentences(text: str) -> list[tuple[str, str]]:
-    parts: list[tuple[str, str]] = []
-    current = ""
-    for character in text:
-        if character in ".?!":
-            parts.append((current.strip(), character))
-            current = ""
-        else:
-            current += character
-    if current.strip():
-        parts.append((current.strip(), ""))
-    return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tools.scenarios.virtual_call import DEFAULT_REPLY, ScriptedProvider, VirtualCall, VirtualTransport
+from tools.scenarios.virtual_call import VirtualCall
+from tools.scenarios.virtual_parts import DEFAULT_REPLY, ScriptedProvider, VirtualTransport
 
 __all__ = ["DEFAULT_REPLY", "ScriptedProvider", "VirtualCall", "VirtualTransport"]
