@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _GOODBYE_S: Final = 1.0
 """For the server to answer `end`; calls end all the time, and one waits for this."""
+_GATED_BACKENDS: Final = frozenset({"faster_whisper", "whisper_cpp"})
+"""Of those whose name is all that is known: they take the agent's echo for words of the caller."""
 OUTBOX_MESSAGES: Final = 2048
 """More than this waiting to be written means that the server has stopped reading."""
 
@@ -82,6 +84,8 @@ class LocalSocket:
         self._listeners: list[Callable[[SttTraits], None]] = []
         self._next_request = 0
         self._next_stream = 0
+        self._changed_at_stream = 0
+        """The newest utterance of the STT backend before the one at work."""
         self._on_partial: dict[int, OnPartial] = {}
         """Of the utterances that are open."""
         self._owner: asyncio.Task[None] | None = None
@@ -347,6 +351,8 @@ class LocalSocket:
                 if (tell := self._on_partial.get(stream_id)) is not None:
                     tell(message.text.strip(), message.stt_backend)
             case LlmDelta() | SttResult() | Done():
+                if isinstance(message, SttResult):
+                    self._learn(message)
                 self._hand_to(message.request_id, message)
             case TtsStart():
                 if (exchange := self._exchanges.get(message.request_id)) is not None:
@@ -356,8 +362,11 @@ class LocalSocket:
                 if not self._hand_to(message.request_id, message):
                     self._log.warning("local server complains", code=message.code, reason=message.message)
             case SttStarted():
+                if message.stt_backend != self.traits.backend:
+                    self._changed_at_stream = message.stream_id - 1
                 self._set_traits(SttTraits(message.stt_backend, message.needs_gating))
             case BackendChanged(stt_backend=str(backend), needs_gating=bool(needs_gating)):
+                self._changed_at_stream = self._next_stream
                 self._set_traits(SttTraits(backend, needs_gating))
             case Pong():
                 self._ponged = True
@@ -388,6 +397,13 @@ class LocalSocket:
             self._log.error("local server has stopped reading", waiting=self._outbox.qsize())
             if self._connection is not None:
                 self._connection.transport.abort()
+
+    def _learn(self, result: SttResult) -> None:
+        """A result names the backend that made it. What was begun before a switch ends on the one before it."""
+        if result.stt_backend == self.traits.backend or result.error is not None:
+            return
+        if result.stream_id is None or result.stream_id > self._changed_at_stream:
+            self._set_traits(SttTraits(result.stt_backend, result.stt_backend in _GATED_BACKENDS))
 
     def _set_traits(self, traits: SttTraits) -> None:
         if traits != self.traits:

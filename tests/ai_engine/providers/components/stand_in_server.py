@@ -56,6 +56,13 @@ class StandInServer:
         self.reply = ["Hel", "lo."]
         self.chunks = [b"abc", b"def"]
         self.tts_format = None
+        self.streams_begun: list[int] = []
+        self.stt_backend = ("stand_in", True)
+        """What `auth_response` says: name and whether it needs gating."""
+        self.started_backend = None
+        """What `stt_started` says, where that is something else."""
+        self.result_backend = None
+        """What `stt_result` says, where that is something else."""
 
     @property
     def url(self) -> str:
@@ -74,6 +81,12 @@ class StandInServer:
             connection.transport.abort()
         self._server.close()
         await self._server.wait_closed()
+
+    async def change_backend(self, name: str, *, needs_gating: bool) -> None:
+        self.stt_backend = (name, needs_gating)
+        changed = BackendChanged(backend_type="stt", backend=name, stt_backend=name, needs_gating=needs_gating)
+        for connection in list(self.connections):
+            await connection.send(changed.to_json())
 
     def of(self, kind: type) -> list:
         return [message for message in self.received if isinstance(message, kind)]
@@ -120,7 +133,11 @@ class _Session:
             return
         await self.tell(
             AuthResponse(
-                status="ok", protocol_version=3, stt_backend="stand_in", needs_gating=True, tts_voices=("joe", "ann")
+                status="ok",
+                protocol_version=3,
+                stt_backend=self.server.stt_backend[0],
+                needs_gating=self.server.stt_backend[1],
+                tts_voices=("joe", "ann"),
             )
         )
         async for message in self.connection:
@@ -139,9 +156,11 @@ class _Session:
             case SttStart():
                 assert message.stream_id not in self.streams, "a stream id is used once per connection"
                 self.streams[message.stream_id] = bytearray()
+                self.server.streams_begun.append(message.stream_id)
                 self.sequences[message.stream_id] = 0
+                name, gated = self.server.started_backend or self.server.stt_backend
                 await self.tell(
-                    SttStarted(stream_id=message.stream_id, stt_backend="stand_in", needs_gating=True, partials=False)
+                    SttStarted(stream_id=message.stream_id, stt_backend=name, needs_gating=gated, partials=False)
                 )
             case SttFinalize() | LlmRequest() | TtsRequest() | Warm():
                 assert message.request_id not in self.tasks, "a request id is in flight once"
@@ -177,6 +196,7 @@ class _Session:
             await self.server.hold[kind].wait()
         if kind == "stt":
             audio = bytes(self.streams[message.stream_id])
+            backend, _ = self.server.started_backend or self.server.stt_backend
             self.server.streams[message.stream_id] = audio
             await self.tell(
                 SttResult(
@@ -184,7 +204,7 @@ class _Session:
                     stream_id=message.stream_id,
                     text=f" {len(audio)} bytes ",
                     is_final=not message.speculative,
-                    stt_backend="stand_in",
+                    stt_backend=self.server.result_backend or backend,
                     confidence=0.5,
                 )
             )
@@ -210,6 +230,3 @@ class _Session:
                     await self.connection.send(pack_frame(stream_id, sequence, chunk))
                     raise
             await self.connection.send(pack_frame(stream_id, sequence, chunk))
-
-    async def change_backend(self) -> None:
-        await self.tell(BackendChanged(backend_type="stt", backend="sherpa", stt_backend="sherpa", needs_gating=False))
