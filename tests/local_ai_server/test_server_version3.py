@@ -445,6 +445,33 @@ async def test_two_sessions_share_a_backend_in_turn():
     await asyncio.gather(*(session.close() for session in sessions))
 
 
+async def test_one_callers_guesses_wait_for_the_other_callers_turn():
+    services = FakeServices()
+    services.tts.held = True
+    clients = {name: ListClient() for name in ("guesser", "other")}
+    sessions = {name: make_session(services, client) for name, client in clients.items()}
+
+    def ask(name, request_id, **more):
+        request = {"type": "tts_request", "request_id": request_id, "text": f"{request_id}.", "stream": True}
+        sessions[name].receive(json.dumps(request | more))
+
+    for session in sessions.values():
+        session.receive('{"type": "auth", "protocol_version": 3}')
+    for number in range(3):
+        ask("guesser", f"Guess {number}", speculative=True)
+    await settle()
+    ask("other", "Turn")
+    await settle()
+    sessions["guesser"].receive('{"type": "cancel", "request_id": "Guess 0"}')  # its caller goes on
+    for _ in range(3):
+        await settle()
+        services.tts.calls[-1].release()
+    await clients["guesser"].end_of("Guess 2")
+    assert (await clients["other"].end_of("Turn")).cancelled is False
+    assert [call.args["text"] for call in services.tts.calls] == ["Guess 0.", "Turn.", "Guess 1.", "Guess 2."]
+    await asyncio.gather(*(session.close() for session in sessions.values()))
+
+
 async def test_a_client_that_leaves_takes_its_work_with_it():
     talk = Talk()
     talk.services.llm.held = talk.services.tts.held = True

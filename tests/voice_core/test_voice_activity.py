@@ -44,6 +44,20 @@ def test_hysteresis(line, expected):
     assert changes(line) == expected
 
 
+def test_a_voiced_window_stirs_until_it_has_become_speech_or_nothing():
+    voice = VoiceActivity(onset_windows=2)
+    assert not voice.stirring(10.0)
+    voice.window(0.95, 10.032)
+    assert voice.stirring(10.05)
+    assert not voice.stirring(10.5), "no more windows came: the line is dead"
+    voice.window(0.05, 10.064)
+    assert not voice.stirring(10.07)
+    for number in (3, 4):
+        voice.window(0.95, 10 + number * WINDOW_S)
+    assert voice.speaking
+    assert not voice.stirring(10.13)
+
+
 LOUD_CALLER = AgentSound(loudest_dbfs=-20.0, caller_dbfs=-25.0)
 ECHO = AgentSound(loudest_dbfs=-20.0, caller_dbfs=-40.0)
 
