@@ -3,7 +3,8 @@
 A wrong fact is worse than none, so a match must pass four checks: the score (meaning and shared subject words), the
 margin to the second best *pair*, the same days, numbers and names on both sides, and the form of the question: compound
 and follow-up questions, statements and small talk are never answered from the pairs. What is close but not sure is
-`near`: its facts go beside the question to the language model.
+`near`: its facts go beside the question to the language model. Words that only answer or greet ('Yes.') match where
+they are a wording word for word.
 
 The score is `(1 - w) * similarity + w * coverage`. Similarity is the cosine of the embeddings after the mean of
 everyday phrases and of the persona's wordings is taken off: e5 puts any two texts at 0.75 to 0.95, centring spreads
@@ -105,6 +106,8 @@ class _IndexedPair:
     words: frozenset[str]
     has_statements: bool
     """One of its wordings is no question ('My chain broke'), so a statement may match it."""
+    formulas: frozenset[str]
+    """Wordings like 'Yes, please', which match word for word."""
 
     def covers(self, word: str) -> float:
         """1 for a word it is asked by, less for one that only its answer holds ('... with a helmet and a lock')."""
@@ -149,6 +152,10 @@ class KnownAnswerIndex:
     def decide(self, question: QuestionForm, vectors: Vectors) -> Match:
         """`vectors`: the embeddings of `texts_to_match(question)`."""
         examples = self._closest_examples(vectors[0])
+        if question.formula and self.thresholds.accept_score <= 1:
+            agreed = next((one.pair for one in self._pairs if question.formula in one.formulas), None)
+            if agreed is not None:
+                return Match("answer", agreed, 1.0, 1.0)
         if not self._pairs or not question.text:
             return Match("none", None, 0.0, 0.0, examples=examples, reason="statement")
         scores = self._scores(question.subject, question.bindings, vectors[0])
@@ -283,4 +290,5 @@ def _index(pair: KnownAnswer, language: str) -> _IndexedPair:
         bindings=frozenset().union(*(bindings(text) | spanned_weekdays(text) for text in texts)),
         words=words_of(texts),
         has_statements=not all(form.asks for form in forms),
+        formulas=frozenset(form.formula for form in forms if form.formula),
     )

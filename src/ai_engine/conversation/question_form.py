@@ -82,6 +82,9 @@ class QuestionForm:
     """Stems of the words that carry the subject."""
     bindings: frozenset[str]
     """The days, dates, numbers and names in it; an answer must be about the same."""
+    formula: str = ""
+    """The words where there are no others than those that only lead in or close: 'yes', 'okay thank you'. They mean
+    too little to be compared by meaning ('okay' is near 'yes', and so is 'no')."""
 
     @property
     def compound(self) -> bool:
@@ -129,6 +132,7 @@ def read_question(raw: str, *, language: str = "en") -> QuestionForm:
         pronouns=dangling,
         subject=subject_words(text),
         bindings=bindings(raw),
+        formula="" if text else " ".join(_WORD.findall(lowered)),
     )
 
 

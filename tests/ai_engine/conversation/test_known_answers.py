@@ -93,6 +93,22 @@ def test_what_is_not_surely_the_same_is_left_to_the_model(known: KnownAnswers, q
     assert match.reason == reason
 
 
+AGREED = KnownAnswer("agreed", ("Yes.", "Yes, please."), "Very good, behind the church.")
+
+
+@pytest.mark.parametrize("said", ["Yes.", "yes", "YES!", "Yes please."])
+def test_a_wording_that_only_answers_matches_word_for_word(said: str) -> None:
+    match = KnownAnswers((*PAIRS, AGREED), LetterEmbedder()).match(said)
+    assert (match.kind, match.pair) == ("answer", AGREED)
+
+
+@pytest.mark.parametrize("said", ["Okay.", "Yes, thanks.", "Well, yeah.", "Um.", "Hello.", "Yes, Maria."])
+def test_no_other_word_stands_for_it(said: str) -> None:
+    assert KnownAnswers((*PAIRS, AGREED), LetterEmbedder()).match(said).kind != "answer"
+    above_one = Thresholds(accept_score=1.1)
+    assert KnownAnswers((AGREED,), LetterEmbedder(), above_one).match("Yes.").kind == "none"
+
+
 def test_a_compound_question_brings_the_facts_of_each_part(known: KnownAnswers) -> None:
     match = known.match("What are your opening hours and where can I park?")
     assert match.kind == "near"
