@@ -200,6 +200,12 @@ class Conversation:
             if reply is not None and not reply.audio_done and not reply.failed:
                 self._fail(reply, now, retryable=False)
 
+    def echo_cancelled(self, cancelled: bool) -> None:
+        """The agent's echo is, or is no longer, taken out of what `hear` gets."""
+        settings = self._settings
+        loss_db = settings.cancelled_echo_return_loss_db if cancelled else settings.echo_return_loss_db
+        self._caller.voice.expect_echo(loss_db)
+
     def end(self, now: float) -> None:
         """The call is over (hang-up). The last turns are accounted for; no decision comes after these."""
         if self._ended:

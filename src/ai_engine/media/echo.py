@@ -100,6 +100,11 @@ class EchoGuard:
         """False while no echo is possible, and after a failure."""
         return self._working
 
+    @property
+    def failed(self) -> bool:
+        """The canceller is given up: frames go through as they come."""
+        return self._canceller is None
+
     def sent(self, frame: bytes | None) -> None:
         """What went out in this tick; None for silence. Once per tick, after `hear`."""
         if self._canceller is None:
