@@ -467,7 +467,7 @@ async def test_one_callers_guesses_wait_for_the_other_callers_turn():
         await settle()
         services.tts.calls[-1].release()
     await clients["guesser"].end_of("Guess 2")
-    assert (await clients["other"].end_of("Turn")).cancelled is False
+    assert not (await clients["other"].end_of("Turn")).cancelled
     assert [call.args["text"] for call in services.tts.calls] == ["Guess 0.", "Turn.", "Guess 1.", "Guess 2."]
     await asyncio.gather(*(session.close() for session in sessions.values()))
 
