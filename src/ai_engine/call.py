@@ -37,9 +37,11 @@ from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, LiveCall
 from ai_engine.call_line import CallLine, LineSettings, TransportMaker
 from ai_engine.call_report import CallReport
+from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
+from ai_engine.context_parts import set_answers
 from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
-from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.conversation_settings import ConversationSettings
 from ai_engine.conversation.decisions import (
     Adopt,
     AgentTurn,
@@ -56,6 +58,7 @@ from ai_engine.conversation.decisions import (
     SendAudio,
     Speculate,
     Transcribe,
+    Transfer,
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
@@ -85,7 +88,9 @@ class Outcome(Enum):
     CALLER_HUNG_UP = "caller_hung_up"
     AGENT_HUNG_UP = "agent_hung_up"
     FELL_BACK = "fell_back"
-    """The caller was sent to the dialplan's fallback."""
+    """The caller was sent to the fallback: the dialplan's, or what his context says."""
+    TRANSFERRED = "transferred"
+    """The caller asked for it in words that are set for that, and was sent to an extension."""
     LINE_LOST = "line_lost"
     """Asterisk lost the channel while we could not see it."""
     FAILED = "failed"
@@ -138,7 +143,9 @@ class Call:
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._provider: Provider | None = None
         self._media: CallMedia | None = None
+        self._context: Context | None = None
         self._texts: CallTexts | None = None
+        self._transfer_to: Fallback | None = None
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
         self._semantic: SemanticEndOfTurn | None = None
@@ -240,10 +247,14 @@ class Call:
     async def _connect(self) -> None:
         services = self._services
         variables = await self._variables()
-        self.context_name, context = self._choose_context(variables)
+        now = datetime.now().astimezone()
+        choice = self._choose_context(variables, now)
+        self.context_name, context = choice.name, choice.context
+        self._context = context
         texts = context.for_call(
             call_id=self.call_id,
-            now=datetime.now().astimezone(),
+            now=now,
+            hours=choice.hours,
             caller_name=self.channel.caller_name,
             caller_number=self.channel.caller_number,
             dialed_number=self.channel.exten,
@@ -276,9 +287,7 @@ class Call:
         if failure is not None:
             self._log.error("provider_start_failed", error=str(failure), retryable=failure.retryable)
             self._report.provider_failed("connection")
-            self._to_conversation(Conversation.provider_lost)
-            if not failure.retryable:
-                raise failure
+            self._to_conversation(Conversation.provider_lost if failure.retryable else Conversation.hand_on)
 
     async def _start_provider(self, provider: Provider, info: CallInfo) -> ProviderError | None:
         """The failure, rather than raising it: a caller who has been answered hears an apology first."""
@@ -290,28 +299,13 @@ class Call:
 
     async def _begin(self, context: Context, texts: CallTexts, transport: RtpTransport, provider: Provider) -> None:
         services = self._services
-        settings = replace(
-            services.conversation,
-            greeting_interruptible=context.interruptible_greeting,
-            ask_after_s=context.silence_policy.ask_after_s,
-            give_up_after_s=context.silence_policy.hang_up_after_s,
-            max_call_s=context.max_call_s,
-        )
-        phrases = Phrases(
-            greeting=texts.greeting,
-            are_you_there=texts.are_you_there,
-            farewell=texts.farewell,
-            filler=texts.filler,
-            apology=texts.apology,
-            time_up=texts.time_up,
-            giving_up=texts.giving_up,
-        )
         conversation = Conversation(
             transport,
-            settings=settings,
-            phrases=phrases,
+            settings=settings_for(context, services.conversation),
+            phrases=phrases_for(texts),
             owns_turn_taking=provider.capabilities.owns_turn_taking,
             words=turn_words(context.language),
+            set_answers=set_answers(context.set_phrases, context.language),
         )
         media = CallMedia(
             services.media,
@@ -337,19 +331,17 @@ class Call:
         wanted = (*channels.CALL_VARIABLES, *sorted(named))
         return await channels.get_variables(self._services.ari, self.channel.id, wanted)
 
-    def _choose_context(self, variables: Mapping[str, str]) -> tuple[str, Context]:
-        contexts = self._services.contexts
-        name = variables.get("AI_CONTEXT") or self._services.default_context
-        if name not in contexts:
-            self._log.warning("unknown_context", context=name, used=self._services.default_context)
-            name = self._services.default_context
-        context = contexts[name]
+    def _choose_context(self, variables: Mapping[str, str], now: datetime) -> Choice:
+        services = self._services
+        choice = choose_context(services.contexts, services.default_context, variables.get("AI_CONTEXT"), now)
+        if choice.unknown:
+            self._log.warning("unknown_context", context=choice.unknown, used=services.default_context)
         provider = variables.get("AI_PROVIDER")
-        if provider and provider not in self._services.factories:
-            self._log.warning("unknown_provider", provider=provider, used=context.provider)
+        if provider and provider not in services.factories:
+            self._log.warning("unknown_provider", provider=provider, used=choice.context.provider)
         elif provider:
-            context = context.model_copy(update={"provider": provider})
-        return name, context
+            choice = replace(choice, context=choice.context.model_copy(update={"provider": provider}))
+        return choice
 
     # --- between provider and conversation ----------------------------------------------------------------------------
 
@@ -409,6 +401,10 @@ class Call:
             case FallBack(reason):
                 self._log.warning("falling_back", reason=reason)
                 self.finish(Outcome.FELL_BACK)
+            case Transfer(extension, dialplan_context, reason):
+                self._log.info("transferring", extension=extension, dialplan_context=dialplan_context, reason=reason)
+                self._transfer_to = Fallback(dialplan_context or None, extension, 1)
+                self.finish(Outcome.TRANSFERRED)
 
     def _say(self, provider: Provider, decision: Say) -> None:
         if not decision.rendered_only:
@@ -458,8 +454,11 @@ class Call:
             self._pump.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._pump
-        sends_on = outcome in {Outcome.FELL_BACK, Outcome.FAILED}
-        await self._line.close(
-            hang_up=outcome is Outcome.AGENT_HUNG_UP, fallback=self._services.fallback if sends_on else None
-        )
+        goes_to: Fallback | None = None
+        if outcome in {Outcome.FELL_BACK, Outcome.FAILED}:
+            goes_to = destination(self._context, self._services.fallback)
+        elif outcome is Outcome.TRANSFERRED:
+            goes_to = self._transfer_to
+        hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}
+        await self._line.close(hang_up=hang_up, fallback=goes_to)
         self._lane.release()

@@ -7,56 +7,52 @@ everything as arguments and keeps nothing. So no call can see another's data.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from ai_engine.config_file import ConfigError, read_document, validate
+from ai_engine.business_hours import BusinessHours
+from ai_engine.config_file import ConfigError, Document, read_document, validate
+from ai_engine.context_parts import (
+    FallbackPolicy,
+    Line,
+    Lines,
+    Part,
+    Plain,
+    Plains,
+    SetPhraseRule,
+    SilencePolicy,
+    check_rules,
+    one_or_more,
+    template,
+)
+from ai_engine.conversation.conversation_settings import GreetingMode
 from ai_engine.conversation.known_answers import KnownAnswer as Pair
 from ai_engine.conversation.known_answers import Thresholds
 from ai_engine.conversation.reply_prompt import HONEST_LINE
-from ai_engine.templates import Template, TemplateError, clean_value
+from ai_engine.day_words import HOURS_VARIABLES, PART_VARIABLES, day_values, every_part, words_of
+from ai_engine.templates import Template, clean_value
 
 _DEFAULTS: Final = Thresholds()
-_LINES: Final = ("greeting", "are_you_there", "farewell", "apology", "filler", "time_up", "giving_up", "no_information")
+_SINGLE_LINES: Final = ("greeting", "farewell", "apology", "time_warning", "time_up", "giving_up", "no_information")
+_SEVERAL_LINES: Final = ("are_you_there", "filler")
+_DISCLOSURES: Final = {
+    "en": "You are talking with an automated assistant.",
+    "de": "Sie sprechen mit einem automatischen Assistenten.",
+    "fr": "Vous parlez avec un assistant automatique.",
+    "es": "Está hablando con un asistente automático.",
+    "it": "Sta parlando con un assistente automatico.",
+    "nl": "U spreekt met een automatische assistent.",
+    "pt": "Está falando com um assistente automático.",
+}
+_GIVING_UP_AND_HANGING_UP: Final = "I am sorry, I am having technical trouble. Please call again later. Goodbye."
 
-
-def _text(value: str) -> str:
-    return " ".join(value.split())
-
-
-def _template(value: str) -> str:
-    try:
-        Template.parse(value)
-    except TemplateError as error:
-        raise ValueError(str(error)) from None
-    return value.strip()
-
-
-def _constant(value: str) -> str:
-    if not Template.parse(_template(value)).constant:
-        raise ValueError("is rendered to sound ahead of any call and so cannot hold variables; write it without braces")
-    return _text(value)
-
-
-Plain = Annotated[str, Field(min_length=1), AfterValidator(_constant)]
-"""A spoken text that is the same in every call."""
-Line = Annotated[str, AfterValidator(_template), AfterValidator(_text)]
-"""A spoken text with variables; empty where nothing is to be said."""
-Prompt = Annotated[str, Field(min_length=1), AfterValidator(_template)]
-
-
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Prompt = Annotated[str, Field(min_length=1), AfterValidator(template)]
 
 
 class KnownAnswer(Part):
@@ -64,7 +60,7 @@ class KnownAnswer(Part):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Named in timelines and logs."""
-    questions: Annotated[tuple[Plain, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    questions: Annotated[tuple[Plain, ...], BeforeValidator(one_or_more), Field(min_length=1)]
     """Wordings of the question; differ in meaning rather than in single words."""
     answer: Plain
     """Spoken as it is written."""
@@ -103,41 +99,107 @@ class KnownAnswers(Part):
         return tuple(Pair(pair.id, pair.questions, pair.answer) for pair in self.pairs)
 
 
-class SilencePolicy(Part):
-    """What happens when the caller says nothing, counted from the end of what was last heard."""
-
-    ask_after_s: float = Field(default=8.0, gt=0)
-    """Then "are you there?" is asked …"""
-    hang_up_after_s: float = Field(default=20.0, gt=0)
-    """… and here, counted from the same moment, the farewell is said. The agent's own speech is not counted."""
-
-
 class Context(Part):
-    """One persona, as its file says. Texts may hold variables where `Line` or `Prompt` is their type."""
+    """One persona, as its file says. Texts may hold variables where nothing else is said."""
 
-    greeting: Line
-    prompt: Prompt
-    """The system prompt of the language model."""
     language: str = Field(default="en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
+    """Of the caller and the agent, as `en` or `en-US`."""
     voice: str | None = None
     """A voice of the TTS; absent: its default."""
     provider: str = "local"
     """A name under `providers` in the engine's settings."""
-    known_answers: KnownAnswers = KnownAnswers()
+    prompt: Prompt
+    """The system prompt of the language model."""
+    greeting: Line
+    """May differ by the time of day: "{time_greeting}, this is …" or "… this {part_of_day}"."""
+    greeting_mode: GreetingMode = GreetingMode.AGENT
+    """`agent`: speaks first. `wait`: the caller does; the greeting answers a mere hello, and is said after
+    `greeting_wait_s` of silence. `none`: the caller does, and there is no greeting."""
+    greeting_wait_s: float = Field(default=5.0, gt=0)
+    """For `greeting_mode: wait`."""
+    greeting_delay_s: float = Field(default=0.0, ge=0, le=30)
+    """Silence before the greeting of an agent who speaks first."""
     interruptible_greeting: bool = True
-    are_you_there: Line = "Are you still there?"
+    """False: the greeting is heard to its end, and what the caller says meanwhile is answered then."""
+    disclose_ai: bool | Line = False
+    """True, or a sentence of your own: tells the caller that he talks with a machine. It is said before the greeting
+    and cannot be interrupted; where the caller speaks first, before the first answer."""
+    known_answers: KnownAnswers = KnownAnswers()
+    set_phrases: tuple[SetPhraseRule, ...] = ()
+    """Words that act whatever the language model thinks: "operator", an emergency. The first that fits acts."""
+    are_you_there: Lines = ("Are you still there?",)
+    """One or several; several are used in turn."""
+    filler: Plains = ("One moment, please.",)
+    """Said once when an answer takes long, from sound that was rendered before. One or several, used in turn; `[]` for
+    none."""
     farewell: Line = "Thank you for calling. Goodbye."
+    """After too long a silence, and when the engine stops."""
     apology: Plain = "I am sorry, something went wrong on my side. Could you say that again, please?"
     """Spoken when the provider failed, from sound that was rendered before."""
-    filler: Plain = "One moment, please."
-    time_up: Line = "I am sorry, we have reached the end of our time. Goodbye."
-    """Spoken when the call has lasted `max_call_s`."""
     giving_up: Plain = "I am sorry, I am having technical trouble. I will put you through."
-    """Spoken before the dialplan's fallback, from sound that was rendered before."""
+    """Spoken before the fallback, from sound that was rendered before. With `fallback.act: hang_up` it is another."""
     no_information: Line = HONEST_LINE
     """Said instead of a fact the language model made up."""
     silence_policy: SilencePolicy = SilencePolicy()
-    max_call_s: float = Field(default=1800.0, gt=0)
+    max_call_s: float = Field(default=1800.0, ge=0)
+    """The greatest length of a call, without the time on hold. 0: none."""
+    time_warning: Line = ""
+    """Said `time_warning_s` before that, or in the next pause; empty for none."""
+    time_warning_s: float = Field(default=60.0, gt=0)
+    """How long before `max_call_s` the caller is told, if there is a `time_warning`."""
+    time_up: Line = "I am sorry, we have reached the end of our time. Goodbye."
+    """Spoken when the call has lasted `max_call_s`, and heard to its end whatever the caller says."""
+    fallback: FallbackPolicy = FallbackPolicy()
+    hours: BusinessHours | None = None
+    """When this persona answers; outside of them `closed_context` does."""
+    closed_context: str | None = None
+    """The context that answers calls that begin outside `hours`. A call that is going on when they end goes on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _farewell_that_fits(cls, data: Any) -> Any:
+        """Nobody who is hung up on is told that he will be put through."""
+        if isinstance(data, dict) and "giving_up" not in data:
+            fallback = data.get("fallback")
+            if isinstance(fallback, dict) and fallback.get("act") == "hang_up":
+                return {**data, "giving_up": _GIVING_UP_AND_HANGING_UP}
+        return data
+
+    @field_validator("disclose_ai")
+    @classmethod
+    def _can_be_told(cls, value: bool | str, info: ValidationInfo) -> bool | str:
+        language = info.data.get("language", "en")
+        if value is True and language.partition("-")[0] not in _DISCLOSURES:
+            raise ValueError(f"there is no such sentence in the language {language!r}; write one in place of true")
+        return value
+
+    @field_validator("set_phrases")
+    @classmethod
+    def _rules_go_together(cls, value: tuple[SetPhraseRule, ...], info: ValidationInfo) -> tuple[SetPhraseRule, ...]:
+        check_rules(value, info.data.get("language", "en"))
+        return value
+
+    @field_validator("time_warning_s")
+    @classmethod
+    def _before_the_end(cls, value: float, info: ValidationInfo) -> float:
+        max_call_s = info.data.get("max_call_s")
+        if info.data.get("time_warning") and max_call_s is not None and value >= max_call_s:
+            raise ValueError(f"comes before the call has begun: max_call_s is {max_call_s:g}")
+        return value
+
+    @field_validator("closed_context")
+    @classmethod
+    def _has_hours(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("hours") is None:
+            raise ValueError("is never used: the context has no `hours`")
+        return value
+
+    @property
+    def disclosure(self) -> str:
+        """The sentence that `disclose_ai` asks for; a template."""
+        if isinstance(self.disclose_ai, str):
+            return self.disclose_ai
+        return _DISCLOSURES[self.language.partition("-")[0]] if self.disclose_ai else ""
 
     def for_call(
         self,
@@ -148,8 +210,14 @@ class Context(Part):
         caller_number: str = "",
         dialed_number: str = "",
         dialplan: Mapping[str, str] = MappingProxyType({}),
+        hours: BusinessHours | None = None,
     ) -> CallTexts:
-        """This persona in one call. `dialplan` are the channel's `AI_*` variables by their own names."""
+        """This persona in one call. `dialplan` are the channel's `AI_*` variables by their own names.
+
+        `now` needs a time zone. `hours` are those that chose the context; None: its own.
+        """
+        hours = hours or self.hours
+        now = now.astimezone(hours.zone) if hours is not None else now
         values = {name.lower(): value for name, value in dialplan.items() if name.upper().startswith("AI_")}
         values |= {
             "caller_name": caller_name,
@@ -158,25 +226,52 @@ class Context(Part):
             "call_id": call_id,
             "now": f"{now:%A}, {now.day} {now:%B %Y}, {now:%H:%M}",
         }
-        lines = {name: Template.parse(getattr(self, name)).fill(values).strip() for name in _LINES}
+        values |= day_values(self.language, now, hours)
+        lines: dict[str, Any] = {name: _filled(getattr(self, name), values) for name in _SINGLE_LINES}
+        several: dict[str, Any] = {
+            name: tuple(_filled(line, values) for line in getattr(self, name)) for name in _SEVERAL_LINES
+        }
         variables = {name: clean_value(value) for name, value in values.items()}
         return CallTexts(
-            system_prompt=Template.parse(self.prompt).fill(values), variables=MappingProxyType(variables), **lines
+            system_prompt=Template.parse(self.prompt).fill(values),
+            disclosure=_filled(self.disclosure, values),
+            variables=MappingProxyType(variables),
+            **lines,
+            **several,
         )
+
+    def texts(self) -> list[tuple[str, str]]:
+        """All texts that may hold variables, each with its key."""
+        found = [("prompt", self.prompt), ("disclose_ai", self.disclosure)]
+        found += [(name, getattr(self, name)) for name in _SINGLE_LINES]
+        return found + [(name, line) for name in _SEVERAL_LINES for line in getattr(self, name)]
 
     @property
     def dialplan_variables(self) -> frozenset[str]:
         """The `ai_…` variables that its texts name."""
-        texts = (self.prompt, *(getattr(self, name) for name in _LINES))
-        named = frozenset[str]().union(*(Template.parse(text).variables for text in texts))
+        named = frozenset[str]().union(*(Template.parse(text).variables for _, text in self.texts()))
         return frozenset(name for name in named if name.startswith("ai_"))
 
     def lines_to_render(self) -> list[str]:
-        """What can be turned into sound before any call, most urgent first; texts with variables cannot."""
-        lines = [getattr(self, name) for name in ("greeting", "apology", "farewell", "giving_up", *_LINES)]
+        """What can be turned into sound before any call, most urgent first; texts with a call's variables cannot."""
+        greeting = f"{self.disclosure} {self.greeting}".strip()
+        lines = [greeting, *(getattr(self, name) for name in ("apology", "farewell", "giving_up"))]
+        lines += [line for name in _SEVERAL_LINES for line in getattr(self, name)]
+        lines += [rule.answer for rule in self.set_phrases]
+        lines += [self.disclosure, *(getattr(self, name) for name in _SINGLE_LINES)]
         lines += [pair.answer for pair in self.known_answers.pairs]
-        constant = (Template.parse(line) for line in lines)
-        return list(dict.fromkeys(filled for line in constant if line.constant and (filled := line.fill({}).strip())))
+        found: list[str] = []
+        for line in lines:
+            parsed = Template.parse(line)
+            if parsed.constant:
+                found.append(parsed.fill({}))
+            elif parsed.variables <= set(PART_VARIABLES):
+                found += [parsed.fill(values) for values in every_part(self.language)]
+        return list(dict.fromkeys(filled for line in found if (filled := line.strip())))
+
+
+def _filled(line: str, values: Mapping[str, str]) -> str:
+    return Template.parse(line).fill(values).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +280,12 @@ class CallTexts:
 
     system_prompt: str
     greeting: str
-    are_you_there: str
+    disclosure: str
+    are_you_there: tuple[str, ...]
     farewell: str
     apology: str
-    filler: str
+    filler: tuple[str, ...]
+    time_warning: str
     time_up: str
     giving_up: str
     no_information: str
@@ -202,15 +299,41 @@ def load_contexts(folder: Path) -> dict[str, Context]:
     if not files:
         raise ConfigError(f"{folder}: no context here; put a persona into {folder / 'default.yaml'}")
     contexts: dict[str, Context] = {}
+    documents: dict[str, Document] = {}
     complaints: list[str] = []
     for file in files:
         try:
-            contexts[file.stem] = validate(Context, read_document(file))
+            documents[file.stem] = document = read_document(file)
+            contexts[file.stem] = validate(Context, document)
         except ConfigError as error:
             complaints.append(str(error))
+    if not complaints:
+        complaints = list(_do_not_go_together(contexts, documents))
     if complaints:
         raise ConfigError("\n".join(complaints))
     return contexts
+
+
+def _do_not_go_together(contexts: Mapping[str, Context], documents: Mapping[str, Document]) -> Iterator[str]:
+    """Complaints about what one context says of another, and about variables that have no value in any call."""
+    closed_by_hours = {context.closed_context for context in contexts.values()}
+    for name, context in contexts.items():
+        document = documents[name]
+        if context.closed_context is not None and context.closed_context not in contexts:
+            try:
+                find_context(contexts, context.closed_context)
+            except ConfigError as error:
+                yield f"{document.where(('closed_context',))}: `closed_context`: {error}"
+        has_hours = context.hours is not None or name in closed_by_hours
+        for key, text in context.texts():
+            for variable in sorted(Template.parse(text).variables):
+                if variable in HOURS_VARIABLES and not has_hours:
+                    yield f"{document.where((key,))}: `{key}` holds {{{variable}}}, but no `hours` lead to this context"
+                if variable in (*HOURS_VARIABLES, *PART_VARIABLES) and words_of(context.language) is None:
+                    yield (
+                        f"{document.where((key,))}: `{key}` holds {{{variable}}}, for which there are no words in the "
+                        f"language {context.language!r}"
+                    )
 
 
 def find_context(contexts: Mapping[str, Context], name: str) -> Context:

@@ -14,8 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-CALL_VARIABLES: Final = ("caller_name", "caller_number", "dialed_number", "call_id", "now")
-"""Every call has these. `ai_…` is a dialplan variable `AI_…` of the call, empty where it was not set."""
+CALL_VARIABLES: Final = (
+    *("caller_name", "caller_number", "dialed_number", "call_id", "now", "part_of_day", "time_greeting"),
+    *("open_now", "hours_today", "next_opening"),
+)
+"""Every call has these, the last three where business hours chose its context. `ai_…` is a dialplan variable `AI_…` of
+the call, empty where it was not set."""
 
 MAX_VALUE_CHARACTERS: Final = 200
 _DIALPLAN_VARIABLE: Final = re.compile(r"ai_[a-z0-9_]+\Z")

@@ -52,11 +52,45 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_valid_one(folder
         ("farewell: Bye {caller_nam}\n", 3, "did you mean {caller_name}?"),
         ("apology: Sorry {caller_name}\n", 3, "cannot hold variables"),
         ("provider:\n  - local\n", 3, "provider"),
-        ("max_call_s: 0\n", 3, "max_call_s"),
+        ("max_call_s: -1\n", 3, "max_call_s"),
         ("known_answers:\n  pairs:\n    - id: a\n      questions: Where?\n      answer: ''\n", 7, "answer"),
         ("known_answers:\n  pairs:\n    - id: A B\n      questions: Where?\n      answer: Here.\n", 5, "id"),
         ("known_answers:\n  pairs:\n    - id: a\n      questions: []\n      answer: Here.\n", 6, "questions"),
         ("known_answers:\n  pairs:\n    - id: a\n      question: Where?\n", 6, "did you mean `questions`?"),
+        ("greeting_mode: shout\n", 3, "greeting_mode"),
+        ("greeting_delay_s: -1\n", 3, "greeting_delay_s"),
+        ("filler: ['One moment.', 'Wait {caller_name}']\n", 3, "cannot hold variables"),
+        ("are_you_there:\n  - Hello {caller_nam}?\n", 4, "did you mean {caller_name}?"),
+        ("language: pl\ndisclose_ai: true\n", 4, "write one in place of true"),
+        ("max_call_s: 30\ntime_warning: Soon.\ntime_warning_s: 40\n", 5, "before the call has begun"),
+        ("silence_policy:\n  ask_after_s: 5\n  ask_times: 4\n", 3, "asks until 20 s, but hangs up after 20 s"),
+        ("fallback:\n  act: transfer\n", 3, "needs an `extension`"),
+        ("fallback:\n  act: hang_up\n  extension: '1'\n", 3, "which only `act: transfer` uses"),
+        ("fallback:\n  act: run\n", 4, "fallback.act"),
+        ("set_phrases:\n  - id: a\n    act: hang_up\n", 4, "nothing to listen for"),
+        ("set_phrases:\n  - id: a\n    said: bye\n", 4, "nothing to say"),
+        ("set_phrases:\n  - id: a\n    said: bye\n    act: transfer\n", 4, "needs an `extension`"),
+        ("set_phrases:\n  - id: a\n    said: '[bye]'\n    act: hang_up\n", 5, "no word that has to be said"),
+        ("set_phrases:\n  - id: a\n    said: bye\n    answer: Bye {caller_name}\n", 6, "cannot hold variables"),
+        ("set_phrases:\n  - {id: a, keys: '0x', act: hang_up}\n", 4, "keys"),
+        ("set_phrases:\n" + "  - {id: a, said: bye, act: hang_up}\n" * 2, 3, "two set phrases have the id 'a'"),
+        (
+            "set_phrases:\n  - {id: a, keys: '1', act: hang_up}\n  - {id: b, keys: '1', act: hang_up}\n",
+            3,
+            "two set phrases have the keys '1'",
+        ),
+        (
+            "language: pl\nset_phrases:\n  - {id: a, meaning: person, act: hang_up}\n",
+            4,
+            "no wordings of `person` for the language 'pl'",
+        ),
+        ("hours:\n  monday: 09:00-10:00\n", 3, "time_zone"),
+        ("hours:\n  time_zone: UTC\n  monday: nine to five\n", 5, "is no time of opening"),
+        ("hours:\n  time_zone: UTC\n  mondy: 09:00-10:00\n", 5, "did you mean `monday`?"),
+        ("closed_context: after_hours\n", 3, "the context has no `hours`"),
+        ("hours:\n  time_zone: UTC\nclosed_context: defalt\n", 5, "did you mean 'default'?"),
+        ("farewell: We are {open_now}.\n", 3, "no `hours` lead to this context"),
+        ("language: pl\nfarewell: A good {part_of_day}.\n", 4, "no words in the language 'pl'"),
         ("known_answers:\n  near_score: 0.9\n  accept_score: 0.8\n", 3, "near_score 0.9 is above accept_score 0.8"),
     ],
 )
@@ -114,3 +148,53 @@ def test_lines_to_render_are_those_that_are_the_same_in_every_call():
     assert "Um." in lines
     assert not any("{" in line or line.startswith("Hi") for line in lines)
     assert len(lines) == len(set(lines))
+
+
+def test_the_time_of_day_is_rendered_in_all_its_words():
+    context = Context(greeting="{time_greeting}, this is Joe.", prompt="x", disclose_ai=True, language="en-GB")
+    lines = context.lines_to_render()
+    told = "You are talking with an automated assistant."
+    assert f"{told} Good morning, this is Joe." in lines
+    assert "Good evening, this is Joe." in lines, "once it has been told"
+    assert told in lines
+    texts = context.for_call(call_id="c1", now=NOW)
+    assert f"{texts.disclosure} {texts.greeting}" in lines
+
+
+def test_several_wordings_and_set_answers_are_rendered_ahead():
+    context = Context(
+        greeting="Hi.",
+        prompt="x",
+        filler=["One moment.", "Just a second."],
+        are_you_there=["Hello?", "Are you there, {caller_name}?"],
+        set_phrases=[{"id": "a", "said": "bye", "answer": "Goodbye then.", "act": "hang_up"}],
+    )
+    assert {"One moment.", "Just a second.", "Hello?", "Goodbye then."} <= set(context.lines_to_render())
+    texts = context.for_call(call_id="c1", now=NOW, caller_name="Ann")
+    assert texts.are_you_there == ("Hello?", "Are you there, Ann?")
+
+
+def test_a_disclosure_may_be_a_sentence_of_ones_own():
+    assert Context(greeting="Hi.", prompt="x", disclose_ai="I am a robot.").disclosure == "I am a robot."
+    assert Context(greeting="Hi.", prompt="x").disclosure == ""
+    assert "automatischen" in Context(greeting="Hi.", prompt="x", language="de", disclose_ai=True).disclosure
+
+
+def test_nobody_who_is_hung_up_on_is_told_that_he_will_be_put_through():
+    assert "put you through" in Context(greeting="Hi.", prompt="x").giving_up
+    assert "Goodbye" in Context(greeting="Hi.", prompt="x", fallback={"act": "hang_up"}).giving_up
+    own = Context(greeting="Hi.", prompt="x", fallback={"act": "hang_up"}, giving_up="So long.")
+    assert own.giving_up == "So long."
+
+
+def test_a_closed_context_may_speak_of_the_hours_that_led_to_it(folder):
+    write(folder, MINIMAL + "hours:\n  time_zone: UTC\n  monday: 09:00-10:00\nclosed_context: night\n")
+    write(folder, "greeting: We open {next_opening}.\nprompt: x\n", "night")
+    assert set(load_contexts(folder)) == {"default", "night"}
+
+
+def test_hours_give_a_call_their_clock_and_their_words():
+    hours = {"time_zone": "America/New_York", "saturday": "06:00-12:00"}
+    context = Context(greeting="{open_now} {hours_today} {now}", prompt="x", hours=hours)
+    texts = context.for_call(call_id="c1", now=NOW)
+    assert texts.greeting == "closed from 6 AM to 12 PM Saturday, 21 November 2026, 04:05"
