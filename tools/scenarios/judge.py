@@ -14,7 +14,9 @@ from typing import Final
 from tools.scenarios.model import Expect, Happening, Mode, Outcome, Scenario, plain
 from voice_core.words import tokens
 
+_DIGIT_WORDS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _HALF_OF_THE_WORDS: Final = 0.5
+_DIGITS: Final = {word: str(digit) for digit, word in enumerate(_DIGIT_WORDS)}
 _OVER_BY_S: Final = 0.2
 """Less than this at the edges of what the caller says is no talking over him."""
 
@@ -138,8 +140,17 @@ def _same_words(said: str, keywords: Sequence[str], heard: str, mode: Mode) -> b
         return plain(heard) == plain(said)
     if keywords:
         return all(plain(keyword) in plain(heard) for keyword in keywords)
-    wanted, found = tokens(said), set(tokens(heard))
+    wanted, found = list(with_digits(said)), set(with_digits(heard))
     return sum(word in found for word in wanted) >= _HALF_OF_THE_WORDS * len(wanted)
+
+
+def with_digits(text: str) -> Iterator[str]:
+    """The words, numbers digit by digit however the recogniser writes them: 'four seven', '4 7' and '47' alike."""
+    for word in tokens(text):
+        if word.isdigit():
+            yield from word
+        else:
+            yield _DIGITS.get(word, word)
 
 
 def _in_time(number: int, wanted: Happening, found: Happened, observed: Observed) -> Iterator[str]:

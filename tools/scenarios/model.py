@@ -125,9 +125,10 @@ class Persona(Part):
         return any(plain(part) in plain(text) for text in texts)
 
     def line(self, name: str) -> str:
-        """One of `LINES`: as written, or as every context has it."""
+        """One of `LINES`: as written, or as every context has it (of several wordings the first)."""
         written: str | None = getattr(self, name)
-        return Context.model_fields[name].default if written is None else written
+        default: str | tuple[str, ...] = Context.model_fields[name].default
+        return written if written is not None else default if isinstance(default, str) else default[0]
 
 
 # --- what hears and answers in virtual mode ---------------------------------------------------------------------------
