@@ -7,48 +7,40 @@ a phrase ends depends on the text alone, never on how it arrived: each decision 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from voice_core.phrase_marks import (
+    AFTER_WIDE_MARKS,
+    BEFORE_FIGURES,
+    CLAUSE_MARKS,
+    CLOSERS,
+    DASHES,
+    FIRST_UNSPACED,
+    HELD_BY_NO_BREAK,
+    NO_BREAK,
+    OPENERS,
+    STOPS,
+    UNIT,
+    UNSPACED,
+    UNSPACED_PER_WORD,
+    WIDE_MARKS,
+    WIDE_STOPS,
+    count_words,
+)
+from voice_core.phrase_words import phrase_words
 from voice_core.speakable import MAX_ASIDE_CHARACTERS, speakable
 
 __all__ = ["Phrase", "PhraseCutter", "speakable"]
 
-_CLOSERS: Final = "\"'”’»)]}*_`"
-
-
-def _lexicon(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_TITLES: Final = _lexicon(
-    """dr mr mrs ms mx prof st mt ft sgt capt lt col gen sen rep rev hon fr e.g i.e cf vs approx ca tel ext est fig nr
-    jan feb mar apr jun jul aug sep sept oct nov dec"""
-)
-"""Abbreviations that belong to what follows: never a phrase's end."""
-_ALSO_WORDS: Final = _lexicon("mar jun sep fig gen rep col hon")
-"""Those that are words, or nothing, when written small."""
-_ENDINGS: Final = _lexicon("a.m p.m etc inc ltd co corp jr sr ave rd blvd u.s u.k u.s.a ph.d b.a m.a")
-"""Abbreviations that may end a sentence: they do when a capital follows that is not a day or a month."""
-_CALENDAR: Final = re.compile(
-    r"(mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|may|june|july|august"
-    r"|(sept|nov|dec)ember|october",
-    re.IGNORECASE,
-)
-_UNIT: Final = re.compile(
-    r"[ap]\.?m\b|o['’]clock|percent|dollars?|euros?|pounds?|cents?|hours?|minutes?", re.IGNORECASE
-)
-_CONJUNCTIONS: Final = _lexicon("and but or so because although while when if which who where since unless then")
-_LEANING: Final = _lexicon(
-    """a an the of to in on at for from with by as and or but if is are was be been your our my his her their its this
-    that these those not very no i we you it he she they can will would"""
-)
-"""Words that lean on the next one: a phrase cut after them sounds broken off."""
 _LIST_NUMBER: Final = re.compile(r"\d{1,2}[.)]")
 _LINK_TARGET_CHARACTERS: Final = 300
 _CONTROL_CHARACTERS: Final = 44
 _LEAN_WORDS: Final = 4
 """How far past its limit a phrase may run for a better place to be cut."""
+_FIGURE_WORDS: Final = 8
+"""How far for a figure to be whole: a telephone number has up to so many groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +56,16 @@ class PhraseCutter:
     """One reply. `feed` it as it comes, then `end` it.
 
     The first phrase ends at the first sentence; or at a comma or a conjunction about `first_words` in; or, where there
-    is none, after twice as many. Later ones end at sentences, or in the same way about `max_words` in.
+    is none, after twice as many. Later ones end at sentences, or in the same way about `max_words` in. Of scripts
+    without spaces two letters count as a word. `language`: the text's, whose abbreviations and conjunctions count.
     """
 
-    def __init__(self, first_words: int = 5, max_words: int = 24) -> None:
+    def __init__(self, first_words: int = 5, max_words: int = 24, *, language: str = "en") -> None:
         if first_words < 1 or max_words < first_words:
             raise ValueError(f"first_words {first_words} and max_words {max_words}: need 1 <= first_words <= max_words")
         self._first_words = first_words
         self._max_words = max_words
+        self._lexicon = phrase_words(language)
         self._text = ""
         self._at = 0
         """Up to here the text is decided."""
@@ -100,12 +94,25 @@ class PhraseCutter:
         while self._at < len(self._text):
             character = self._text[self._at]
             if character.isspace():
-                self._space(character, phrases)
-                continue
+                held = self._is_held(character, at_end=at_end)
+                if held is None:
+                    break
+                if not held:
+                    self._space(character, phrases)
+                    continue
             after = self._aside_end(character, at_end=at_end) if character in "<[(*" else self._at + 1
+            if character in WIDE_MARKS:
+                after = self._wide_mark_end(at_end=at_end)
             if after is None:
                 break
             if self._word_start is None:
+                self._word_start = self._at
+            if character in WIDE_MARKS and not self._is_inside_figure(after):
+                self._wide_mark(after, phrases)
+                continue
+            if character >= FIRST_UNSPACED and self._is_endless(character):
+                self._take_word(self._at, phrases)
+                self._cut(self._at, self._at, phrases)
                 self._word_start = self._at
             self._at = after
         return phrases
@@ -119,6 +126,43 @@ class PhraseCutter:
         elif character == "\n" and self._words and not self._is_list_number():
             self._cut(self._previous_end, self._at, phrases)
 
+    def _is_held(self, space: str, *, at_end: bool) -> bool | None:
+        """Whether what stands around a no-break space is one word; None while that cannot be known yet."""
+        if space not in NO_BREAK:
+            return False
+        if self._at + 1 >= len(self._text):
+            return False if at_end else None
+        before, after = self._text[self._at - 1 : self._at], self._text[self._at + 1]
+        return self._word_start is not None and (
+            before.isdigit() or after.isdigit() or before == "«" or after in HELD_BY_NO_BREAK
+        )
+
+    def _wide_mark_end(self, *, at_end: bool) -> int | None:
+        """Where the marks and closing quotes that begin here end; None while more may come."""
+        end = self._at + 1
+        while end < len(self._text) and self._text[end] in AFTER_WIDE_MARKS:
+            end += 1
+        return end if end < len(self._text) or at_end else None
+
+    def _is_inside_figure(self, after: int) -> bool:
+        text = self._text
+        return self._at > 0 and text[self._at - 1].isdigit() and text[after : after + 1].isdigit()
+
+    def _wide_mark(self, after: int, phrases: list[Phrase]) -> None:
+        stops = any(mark in WIDE_STOPS for mark in self._text[self._at : after])
+        self._at = after
+        self._take_word(after, phrases)
+        if self._is_long_enough() if stops else self._is_clause_long_enough():
+            self._cut(after, after, phrases)
+
+    def _is_endless(self, character: str) -> bool:
+        """Whether too much has come without a mark or a space; `character` is one that may be cut before."""
+        at, start = self._at, self._word_start
+        if start is None or start == at or not UNSPACED.match(character) or not UNSPACED.match(self._text[at - 1]):
+            return False
+        words = self._words + (at - start) // UNSPACED_PER_WORD
+        return words >= 2 * self._limit() and not unicodedata.category(character).startswith("M")
+
     def _take_word(self, word_end: int, phrases: list[Phrase]) -> str:
         """Counts the word that ends here, if there is one; cuts before it where that is the better place."""
         if self._word_start is None:
@@ -126,10 +170,14 @@ class PhraseCutter:
         word = self._text[self._word_start : word_end]
         if self._previous and self._begins_phrase(word):
             self._cut(self._previous_end, self._word_start, phrases)
-        self._previous, self._previous_end = word, word_end
         self._word_start = None
-        if any(letter.isalnum() for letter in word):
-            self._words += 1
+        if word in DASHES and self._previous[-1:].isdigit():
+            self._previous, self._previous_end = self._previous + word, word_end  # 9 – 5 is one thing
+            return ""
+        if word[:2].lower() == "m." and self._previous.lower() in ("a.", "p."):
+            word = self._previous + word
+        self._previous, self._previous_end = word, word_end
+        self._words += count_words(word)
         return word
 
     def _cut(self, end: int, next_start: int, phrases: list[Phrase]) -> None:
@@ -147,47 +195,71 @@ class PhraseCutter:
 
     def _ends_phrase(self, word: str) -> bool:
         """Whether the phrase ends with `word`, which has just been counted."""
-        bare = word.rstrip(_CLOSERS)
+        bare = word.rstrip(CLOSERS)
         if bare.endswith(("...", "…")):
             return self._is_clause_long_enough()
-        if bare.endswith((".", "!", "?")):
-            return not self._is_abbreviation(bare) and self._words >= (1 if self._is_first else 3)
-        if bare.endswith((",", ";", ":", "—")) or bare in ("-", "–"):
-            return self._is_clause_long_enough()
-        return False
+        if bare.endswith(STOPS):
+            return not self._is_abbreviation(bare) and self._is_long_enough()
+        if bare.endswith(CLAUSE_MARKS) and bare[-2:-1].isdigit():
+            return False  # the year may follow, or another figure: decided with the next word
+        return (bare.endswith(CLAUSE_MARKS) or bare in DASHES) and self._is_clause_long_enough()
+
+    def _is_long_enough(self) -> bool:
+        return self._words >= (1 if self._is_first else 3)
 
     def _is_clause_long_enough(self) -> bool:
         return self._words >= (max(2, self._first_words - 2) if self._is_first else self._max_words // 2)
 
+    def _limit(self) -> int:
+        return 2 * self._first_words if self._is_first else self._max_words
+
     def _begins_phrase(self, word: str) -> bool:
         """Whether the phrase ends before `word`, seen once `word` is whole."""
-        previous = self._previous.rstrip(_CLOSERS)
+        previous = self._previous.rstrip(CLOSERS)
         stem = previous.rstrip(".").lower()
-        bare = word.lstrip("\"'“‘«([{*_`")
-        if stem in _ENDINGS and previous.endswith("."):
-            enough = 1 if self._is_first else 3
-            if bare[:1].isupper() and not _CALENDAR.match(bare) and self._words >= enough:
-                return True
-        limit = 2 * self._first_words if self._is_first else self._max_words
-        if previous.endswith((".", "!", "?")) and self._is_abbreviation(previous) and stem not in _ENDINGS:
+        bare = word.lstrip(OPENERS)
+        if not any(letter.isalnum() for letter in word):
             return False
-        if previous[-1:].isdigit() and (bare[:1].isdigit() or _UNIT.match(bare)):
+        sentence_ended = stem in self._lexicon.endings and previous.endswith(".") and bare[:1].isupper()
+        if sentence_ended and not self._is_calendar(bare) and self._is_long_enough():
+            return True
+        if self._words < self._limit() + _FIGURE_WORDS and self._belongs_together(previous, bare):
             return False
-        leans = previous.lower() in _LEANING or previous[-1:].isdigit() or _UNIT.match(bare) is not None
+        if previous.endswith(CLAUSE_MARKS) and self._is_clause_long_enough():
+            return True
+        leans = previous.lower() in self._lexicon.leaning or previous[-1:].isdigit() or UNIT.match(bare) is not None
         if leans:
-            return self._words >= limit + _LEAN_WORDS
-        if bare.lower() in _CONJUNCTIONS:
+            return self._words >= self._limit() + _LEAN_WORDS
+        if bare.lower() in self._lexicon.conjunctions:
             return self._words >= (max(2, self._first_words - 1) if self._is_first else self._max_words * 2 // 3)
-        return self._words >= limit
+        return self._words >= self._limit()
+
+    def _belongs_together(self, previous: str, bare: str) -> bool:
+        """Whether a cut between the two would break a figure, a date, or an abbreviation from what it stands for."""
+        stem = previous.rstrip(".").lower()
+        if previous.endswith(STOPS) and self._is_abbreviation(previous) and stem not in self._lexicon.endings:
+            return True
+        if previous.rstrip("-–—,;:")[-1:].isdigit() and bare[:1].isdigit():
+            return True
+        if previous[-1:].isdigit() and UNIT.match(bare):
+            return True
+        if bare[:1].isdigit() and (BEFORE_FIGURES.fullmatch(previous.lstrip(OPENERS)) or self._is_calendar(previous)):
+            return True
+        return previous.lstrip(OPENERS)[:1].isdigit() and self._is_calendar(bare)
+
+    def _is_calendar(self, word: str) -> bool:
+        return word.strip(".,;:!?").lower() in self._lexicon.calendar
 
     def _is_abbreviation(self, bare: str) -> bool:
         if not bare.endswith("."):
             return False
-        stem = bare.rstrip(".").lstrip("\"'“‘«([{*_`")
-        if stem.lower() in _TITLES or stem.lower() in _ENDINGS:
-            return stem not in _ALSO_WORDS
+        stem = bare.rstrip(".").lstrip(OPENERS)
+        if stem.lower() in self._lexicon.titles or stem.lower() in self._lexicon.endings:
+            return stem not in self._lexicon.also_words
         if stem == "No" and self._words > 1:
             return True  # "No. 5"; alone it is an answer
+        if self._lexicon.ordinal_stop and stem.isdigit() and len(stem) <= 2:
+            return True
         return (len(stem) == 1 and stem.isupper() and stem != "I") or self._is_list_number()
 
     def _is_list_number(self) -> bool:

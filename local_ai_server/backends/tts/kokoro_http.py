@@ -15,12 +15,14 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from local_ai_server.backends.tts.errors import TtsError, TtsMisconfigured
+from local_ai_server.backends.tts.kokoro_voices import language_tag
 from local_ai_server.backends.tts.pcm_stream import PcmDecoder, StreamTrim
 from local_ai_server.backends.tts.phrase_audio import Samples, set_level
 from local_ai_server.backends.tts.speaking import Sound, SpeakingModel, checked_speed, clean
 from local_ai_server.backends.tts.speech_client import SpeechClient
 from local_ai_server.backends.tts.voice_level import VoiceLevel
 from model_worker.model import Answer, Cancelled
+from spoken_forms.spoken_form import spoken_form
 from voice_wire.audio import AudioFormat, StreamingResampler, encode
 
 _T = TypeVar("_T")
@@ -92,6 +94,9 @@ class KokoroHttp(SpeakingModel):
     def _sounds(self, text: str, voice: str, speed: float, cancelled: Cancelled) -> Iterator[Sound]:
         raise NotImplementedError  # `speak` passes the server's stream on
 
+    def language(self, voice: str) -> str:
+        return language_tag(voice)
+
     def speak(
         self,
         body: bytes,
@@ -108,7 +113,8 @@ class KokoroHttp(SpeakingModel):
         voice = self.check_voice(voice)
         speed = checked_speed(self.speed if speed is None else speed)
         total_ms = 0.0
-        for pcm in self._levelled(clean(text), voice, speed, audio_format.sample_rate_hz, cancelled):
+        said = spoken_form(clean(text), self.language(voice))
+        for pcm in self._levelled(said, voice, speed, audio_format.sample_rate_hz, cancelled):
             audio = encode(pcm, audio_format.encoding)
             audio_ms = 1000 * audio_format.duration_s(len(audio))
             total_ms += audio_ms

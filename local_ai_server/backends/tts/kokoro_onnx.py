@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from local_ai_server.backends.tts.errors import TtsMisconfigured
 from local_ai_server.backends.tts.kokoro_phonemes import MAX_TOKENS, Phonemizer, chunks, tokens
-from local_ai_server.backends.tts.kokoro_voices import find_voices
+from local_ai_server.backends.tts.kokoro_voices import find_voices, language_tag
 from local_ai_server.backends.tts.phrase_audio import Samples
 from local_ai_server.backends.tts.speaking import Sound, SpeakingModel, phrases
 from model_worker.model import Cancelled
@@ -69,9 +69,12 @@ class KokoroOnnx(SpeakingModel):
     def default_voice(self) -> str:
         return self._voice
 
+    def language(self, voice: str) -> str:
+        return language_tag(voice, self._language)
+
     def _sounds(self, text: str, voice: str, speed: float, cancelled: Cancelled) -> Iterator[Sound]:
         style = self._style(voice)
-        for phrase in phrases(text):
+        for phrase in phrases(text, self.language(voice)):
             pieces = chunks(self._phonemizer.phonemes(phrase, self._language or voice[0]))
             for piece in pieces:
                 if cancelled.is_set():

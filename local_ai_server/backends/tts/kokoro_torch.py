@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from local_ai_server.backends.tts.errors import TtsMisconfigured
-from local_ai_server.backends.tts.kokoro_voices import find_voices
+from local_ai_server.backends.tts.kokoro_voices import find_voices, language_tag
 from local_ai_server.backends.tts.speaking import Sound, SpeakingModel, phrases
 from model_worker.model import Cancelled
 
@@ -68,9 +68,12 @@ class KokoroTorch(SpeakingModel):
     def default_voice(self) -> str:
         return self._voice
 
+    def language(self, voice: str) -> str:
+        return language_tag(voice, self._language)
+
     def _sounds(self, text: str, voice: str, speed: float, cancelled: Cancelled) -> Iterator[Sound]:
         pipeline = self._pipeline(self._language or voice[0])
-        for phrase in phrases(text):
+        for phrase in phrases(text, self.language(voice)):
             for result in pipeline(phrase, voice=self._voice_files.get(voice, voice), speed=speed, split_pattern=None):
                 if cancelled.is_set():
                     return

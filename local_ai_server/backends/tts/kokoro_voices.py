@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ _ALIASES: Final = {
     "pt-br": "p",
     "zh": "z",
 }
+SPOKEN_LANGUAGES: Final = {"a": "en-US", "b": "en-GB", "e": "es", "f": "fr", "i": "it", "p": "pt-BR"}
+"""Their tags, where text is made speakable before the phonemes."""
 DEFAULT_VOICE: Final = "af_heart"
 _SPOKEN_BY_ESPEAK: Final = frozenset("abefhip")
 
@@ -47,6 +50,13 @@ def language_letter(name: str) -> str:
         known = ", ".join(f"{letter} ({language})" for letter, language in LANGUAGE_NAMES.items())
         raise ValueError(f"there is no language {name!r}; choose one of: {known}")
     return letter
+
+
+def language_tag(voice: str, forced: str | None = None) -> str:
+    """The language of a voice named as Kokoro's are, or that of the letter `forced` on all; empty: not known."""
+    if forced is None and not re.match(r"[a-z][fm]_", voice):
+        return ""
+    return SPOKEN_LANGUAGES.get(forced or voice[0], "")
 
 
 def find_voices(model: Path, language: str | None = None, suffix: str = ".bin") -> dict[str, VoiceFile]:

@@ -51,6 +51,7 @@ class MeloModel(SpeakingModel):
         self._speakers: dict[str, int] = {str(name): int(number) for name, number in data.spk2id.items()}
         self._rate_hz = int(data.sampling_rate)
         self._voice = voice
+        self._language = language
         self.speed = speed
         self._check_speaker(voice)
         self._learn_level(_WARM[language])
@@ -70,8 +71,12 @@ class MeloModel(SpeakingModel):
     def default_voice(self) -> str:
         return self._voice
 
+    def language(self, voice: str) -> str:
+        """The other Englishes write the day first, as the British do."""
+        return "en-GB" if voice in ("EN-BR", "EN-AU", "EN_INDIA") else self._language.lower()
+
     def _sounds(self, text: str, voice: str, speed: float, cancelled: Cancelled) -> Iterator[Sound]:
-        for phrase in phrases(text):
+        for phrase in phrases(text, self.language(voice)):
             if cancelled.is_set():
                 return
             audio = self._melo.tts_to_file(phrase, self._speakers[voice], None, speed=speed, quiet=True)

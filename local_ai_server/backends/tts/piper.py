@@ -107,6 +107,9 @@ class PiperModel(SpeakingModel):
     def default_voice(self) -> str:
         return self._voice
 
+    def language(self, voice: str) -> str:
+        return str(self._config.espeak_voice)
+
     def check_voice(self, voice: str | None) -> str:
         """As `SpeakingModel.check_voice`; says how another installed voice is had."""
         if voice is not None and voice in self._others:

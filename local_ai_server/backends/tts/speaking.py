@@ -14,6 +14,7 @@ from local_ai_server.backends.tts.errors import SpeechRefused, UnknownVoice
 from local_ai_server.backends.tts.phrase_audio import Samples, set_level, trim
 from local_ai_server.backends.tts.voice_level import VoiceLevel
 from model_worker.model import Answer, Cancelled
+from spoken_forms.spoken_form import spoken_form
 from voice_core.phrases import PhraseCutter
 from voice_core.speakable import speakable
 from voice_wire.audio import AudioFormat, encode, resample
@@ -54,6 +55,10 @@ class SpeakingModel(ABC):
     def default_voice(self) -> str:
         """Where a request names none."""
 
+    def language(self, voice: str) -> str:
+        """What `voice` speaks, as `spoken_form` takes it; empty where that is not known."""
+        return ""
+
     @abstractmethod
     def _sounds(self, text: str, voice: str, speed: float, cancelled: Cancelled) -> Iterator[Sound]:
         """`text`, which is not empty, phrase by phrase, each made when it is asked for."""
@@ -75,13 +80,14 @@ class SpeakingModel(ABC):
     ) -> Generator[Answer, None, Answer]:
         """`text` as audio of the format named: a chunk a phrase, {"audio_ms"} in its header.
 
-        What nobody says aloud (markup, emoji, control characters) is left out. Raises `AudioFormatError`,
-        `UnknownVoice` and `SpeechRefused` for what cannot be.
+        What nobody says aloud (markup, emoji, control characters) is left out; figures and what is written short are
+        said in the voice's language. A text that is in words already, as the engine sends it, stays as it is.
+        Raises `AudioFormatError`, `UnknownVoice` and `SpeechRefused` for what cannot be.
         """
         audio_format = AudioFormat.from_fields({"encoding": encoding, "sample_rate_hz": sample_rate_hz})
         voice = self.check_voice(voice)
         speed = checked_speed(self.speed if speed is None else speed)
-        said = clean(text)
+        said = spoken_form(clean(text), self.language(voice))
         total_ms = 0.0
         level = self._levels.setdefault(voice, VoiceLevel())
         for sound in self._sounds(said, voice, speed, cancelled) if said else ():
@@ -130,7 +136,7 @@ def clean(text: str) -> str:
     return speakable("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text))
 
 
-def phrases(text: str, words: int = _PHRASE_WORDS) -> list[str]:
+def phrases(text: str, language: str = "en", words: int = _PHRASE_WORDS) -> list[str]:
     """`text` sentence by sentence, long sentences at commas and conjunctions about `words` in."""
-    cutter = PhraseCutter(first_words=words, max_words=words)
+    cutter = PhraseCutter(first_words=words, max_words=words, language=language)
     return [phrase.text for phrase in (*cutter.feed(text), *cutter.end())]

@@ -69,7 +69,7 @@ class AnsweringSettings:
     """The first phrase is cut this early, so that it can be spoken while the rest is made."""
 
 
-def stock_phrases(no_information: str, settings: AnsweringSettings) -> list[str]:
+def stock_phrases(no_information: str, settings: AnsweringSettings, language: str = "en") -> list[str]:
     """What a small model and its guard say again and again, cut as it will be spoken: worth rendering ahead of calls.
 
     `no_information` as the persona writes it; with variables in it, it cannot be.
@@ -79,7 +79,7 @@ def stock_phrases(no_information: str, settings: AnsweringSettings) -> list[str]
     found: dict[str, None] = {}
     honest = (no_information,) if Template.parse(no_information).constant else ()
     for text in (FACT_LEAD_IN, COURTEOUS_LINE, *honest, *(answer for _, answer in SMALL_TALK)):
-        cutter = PhraseCutter(first_words=settings.first_phrase_words)
+        cutter = PhraseCutter(first_words=settings.first_phrase_words, language=language)
         found |= dict.fromkeys(phrase.text for phrase in (*cutter.feed(text), *cutter.end()))
     return list(found)
 
@@ -146,7 +146,7 @@ class Answering:
             delivery.text(text)
             delivery.audio(audio, text)
             return
-        cutter = PhraseCutter(first_words=self._settings.first_phrase_words)
+        cutter = self._cutter()
         async with self._speech(delivery) as speech:
             for phrase in (*cutter.feed(text), *cutter.end()):
                 delivery.text(phrase.text)
@@ -192,7 +192,7 @@ class Answering:
 
     async def _phrases(self, delivery: Delivery, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
         """The model's answer phrase by phrase. Closing it ends the model's work."""
-        cutter = PhraseCutter(first_words=self._settings.first_phrase_words)
+        cutter = self._cutter()
         speculative = delivery.speculative()
         first = True
         async with self._llm.reply(messages, sampling=self._sampling, speculative=speculative) as output:
@@ -224,6 +224,9 @@ class Answering:
         )
         fallback = self._no_information if asked and not facts else fallback_line(facts, asked=asked)
         return GuardedReply(guard, fallback=fallback, asked=asked)
+
+    def _cutter(self) -> PhraseCutter:
+        return PhraseCutter(first_words=self._settings.first_phrase_words, language=self._language)
 
     def _speech(self, delivery: Delivery) -> Speech:
         return Speech(

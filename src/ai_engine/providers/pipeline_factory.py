@@ -97,7 +97,7 @@ class PipelineFactory:
         call = CallInfo(f"prepare-{name}", name, context.prompt, context.language, context.voice, audio_format)
         tts = self._make_tts(CallScope(call, self._services), self._options.tts.options)
         rendered = self._services.rendered
-        stock = stock_phrases(context.no_information, self._options.settings())
+        stock = stock_phrases(context.no_information, self._options.settings(), context.language)
         self._languages[name] = context.language
         written = (*context.lines_to_render(), *stock)
         lines = list(dict.fromkeys(spoken_form(line, context.language) for line in written))
