@@ -34,6 +34,9 @@ _HEARD_S: Final = 8
 """What the model looks at; shorter sound is led in by silence."""
 _BYTES_PER_SAMPLE: Final = 2
 _FULL_SCALE: Final = 32768.0
+_UNDECIDED: Final = 0.8
+"""What the model says on average of telephone speech, finished or cut: 0.84 of 16 whole sentences, 0.71 of 64 cut ones
+(Piper through mu-law). Taken for its 0.5, so that it says nothing where it knows nothing."""
 _MOST_AT_ONCE: Final = 4
 """With more questions than this before it, an answer comes after the wait; so it is not asked."""
 
@@ -119,8 +122,15 @@ class SmartTurnWorker:
         header, _ = await self._link.request(
             "judge", {"rate_hz": rate_hz}, pcm, priority=Priority.LIVE, deadline_s=self._deadline_s
         )
-        probability: float | None = header["probability"]
-        return probability
+        rating: float | None = header["probability"]
+        return None if rating is None else calibrated(rating)
+
+
+def calibrated(rating: float) -> float:
+    """The model's rating with its undecided value at 0.5; 0 and 1 stay."""
+    if rating < _UNDECIDED:
+        return 0.5 * rating / _UNDECIDED
+    return 0.5 + 0.5 * (rating - _UNDECIDED) / (1 - _UNDECIDED)
 
 
 class SemanticEndOfTurn:

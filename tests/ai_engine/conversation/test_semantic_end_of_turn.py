@@ -19,6 +19,7 @@ from ai_engine.conversation.semantic_end_of_turn import (
     SemanticModelUnavailable,
     SmartTurnModel,
     SmartTurnWorker,
+    calibrated,
 )
 from model_worker.errors import CallTimedOut, WorkerDied, WorkerError
 from tests.ai_engine.conversation.virtual_call import ScriptedProvider, VirtualCall
@@ -171,6 +172,11 @@ def test_an_opinion_about_another_pause_or_after_the_turn_counts_for_nothing(opi
 def test_a_caller_who_is_sure_to_go_on_is_not_cut_off_by_an_opinion():
     call = OpinionatedCall("pause 0.3\nsay My number is 030\npause 1.1\nsay 1234567\nuntil agent", opinion=1.0).run()
     assert len(call.of(Adopt)) == 1
+
+
+@pytest.mark.parametrize(("rating", "probability"), [(0.0, 0.0), (0.4, 0.25), (0.8, 0.5), (0.9, 0.75), (1.0, 1.0)])
+def test_a_rating_that_is_usual_on_the_telephone_says_nothing(rating, probability):
+    assert calibrated(rating) == pytest.approx(probability)
 
 
 # --- the real model
