@@ -19,7 +19,7 @@ CLOCK = {"voice_core/playout.py", "voice_core/turn_sound.py", "voice_core/spoken
 ESTIMATES = re.compile(
     r"_*(is_|agent_|still_)*(speaking|playing|sounding|audible|talking)(_until|_ends?(_at)?|_for_s)?$"
     r"|_*(playout|playback|speech|audio)_(ends?|ended|done|finished|until)(_at|_s|_ms)?$"
-    r"|_*(heard|played)_(at|until|ms|s|text|bytes)$|_*(may|can)_(listen|hear)$|_*(downstream|tail)_(ms|s)$"
+    r"|_*(heard|played)_(at|until|ms|s|text)$|_*(may|can)_(listen|hear)$|_*(downstream|tail)_(ms|s)$"
 )
 ALLOWED = {
     "voice_core/voice_activity.py": {"speaking", "_speaking"},  # the caller's voice
