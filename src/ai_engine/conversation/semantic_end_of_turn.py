@@ -201,4 +201,5 @@ class SemanticEndOfTurn:
             return
         if probability is not None:
             self._complained = False
+            log.debug("semantic_end_of_turn", turn=turn, revision=revision, probability=round(probability, 2))
             self._tell(turn, revision, probability)
