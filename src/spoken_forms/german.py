@@ -100,7 +100,7 @@ class German(Language):
         "bzw.": "beziehungsweise", "ca.": "circa", "Dr.": "Doktor", "Prof.": "Professor", "Hr.": "Herr",
         "Hrn.": "Herrn", "Fr.": "Frau", "St.": "Sankt", "Tel.": "Telefon", "tel.": "telefonisch", "evtl.": "eventuell",
         "ggf.": "gegebenenfalls", "inkl.": "inklusive", "zzgl.": "zuzüglich", "max.": "maximal", "min.": "mindestens",
-        "vgl.": "vergleiche", "o. Ä.": "oder Ähnliches", "o.Ä.": "oder Ähnliches", "m. E.": "meines Erachtens",
+        "vgl.": "vergleiche", "o. Ä.": "oder Ähnliches", "o.Ä.": "oder Ähnliches",
         "z. T.": "zum Teil", "z.T.": "zum Teil", "u. U.": "unter Umständen", "exkl.": "exklusive",
         "geb.": "geboren", "Dipl.": "Diplom", "Ing.": "Ingenieur",
     }  # fmt: skip

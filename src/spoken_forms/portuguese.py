@@ -90,10 +90,15 @@ class Portuguese(Language):
         "Sr.": "senhor", "Sra.": "senhora", "Sr.ª": "senhora", "Srta.": "senhorita", "Dr.": "doutor",
         "Dra.": "doutora", "Dr.ª": "doutora", "Eng.": "engenheiro", "Prof.": "professor", "Profa.": "professora",
         "p. ex.": "por exemplo", "p.ex.": "por exemplo", "aprox.": "aproximadamente", "Av.": "avenida",
-        "tel.": "telefone", "Tel.": "telefone", "telef.": "telefone", "Exmo.": "excelentíssimo", "Lda.": "limitada",
-        "Ltda.": "limitada", "máx.": "máximo", "mín.": "mínimo", "Pça.": "praça",
+        "tel.": "telefone", "Tel.": "telefone", "telef.": "telefone", "Exmo.": "excelentíssimo",
+        "máx.": "máximo", "mín.": "mínimo", "Pça.": "praça",
     }  # fmt: skip
-    closing_abbreviations: ClassVar = {"etc.": "et cetera", "Cia.": "companhia"}
+    closing_abbreviations: ClassVar = {
+        "etc.": "et cetera",
+        "Cia.": "companhia",
+        "Lda.": "limitada",
+        "Ltda.": "limitada",
+    }
     before_numbers: ClassVar = {
         "n.º": "número", "N.º": "número", "nº": "número", "Nº": "número", "n°": "número", "№": "número",
         "núm.": "número", "pág.": "página", "págs.": "páginas", "art.": "artigo", "ap.": "apartamento",

@@ -30,7 +30,7 @@ UNIT: Final = re.compile(
 )
 """What belongs to the figure before it."""
 BEFORE_FIGURES: Final = re.compile(
-    r"[€$£¥#№§+]|R\$|US\$|CHF|EUR|USD|GBP|(?:no|nr|núm|n[º°]|number|room|code|nummer|zimmer|número|numéro|numero|chambre)\.?",
+    r"[€$£¥₹¢#№§+]|[A-Z]{1,2}\$|CHF|SFr\.|EUR|USD|GBP|n\.?[º°]s?|(?:no|nr|núm|number|room|code|nummer|zimmer|número|numéro|numero|chambre)\.?",
     re.IGNORECASE,
 )
 """What belongs to the figure behind it."""

@@ -25,36 +25,37 @@ class PhraseWords:
     calendar: frozenset[str]
     """Days and months: one thing with the figure beside them."""
     also_words: frozenset[str] = frozenset()
-    """Titles that are words, or nothing, when written small."""
+    """Titles that may end a sentence, too, when they are written small: they are words, or units."""
     ordinal_stop: bool = False
     """A figure with a stop is an ordinal: the 3. of May."""
 
 
 _EVERYWHERE: Final = _words("dr prof st tel approx max min incl vs fig nr art vol a p")
-_ENDINGS_EVERYWHERE: Final = _words("etc inc ltd co corp jr sr a.m p.m m")
+_ENDINGS_EVERYWHERE: Final = _words("etc inc ltd co corp a.m p.m")
 
 _ENGLISH: Final = PhraseWords(
     titles=_EVERYWHERE | _words(
         """mr mrs ms mx mt ft sgt capt lt col gen sen rep rev hon fr e.g i.e cf ca ext est gov excl appt pp rm ste apt
-        bldg dept jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun"""
+        bldg dept a.k.a no nos c jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur
+        thurs fri sat sun"""
     ),
-    endings=_ENDINGS_EVERYWHERE | _words("ave rd blvd ln hwy u.s u.k u.s.a ph.d b.a m.a min hr hrs lbs oz sq ft"),
+    endings=_ENDINGS_EVERYWHERE | _words("jr sr ave rd blvd ln hwy u.s u.k u.s.a ph.d b.a m.a min hr hrs lbs oz sq"),
     conjunctions=_words("and but or so because although while when if which who where since unless then"),
     leaning=_words(
         """a an the of to in on at for from with by as and or but if is are was be been your our my his her their its
-        this that these those not very no i we you it he she they can will would"""
+        this that these those not very no i we you it he she they can will would w/ w/o c/o vs"""
     ),
     calendar=_words(
         """monday tuesday wednesday thursday friday saturday sunday january february march april may june july august
         september october november december"""
     ),
-    also_words=_words("mar jun sep fig gen rep col hon mon wed sat sun max min art"),
+    also_words=_words("mar jun sep fig gen rep col hon mon wed sat sun max min art fig no nos ft"),
 )  # fmt: skip
 _GERMAN: Final = PhraseWords(
     titles=_EVERYWHERE | _words(
         """hr hrn fr frl z.b z.t d.h u.a u.u m.e i.d.r bzw ca evtl ggf inkl zzgl vgl nrn abs kap exkl o.ä geb dipl ing
         hausnr zi durchw mio mrd tsd allg bes bspw gem zit jan jän feb mär apr jun jul aug sep sept okt nov dez mo di mi
-        sa so do z d u i o b h jh"""
+        sa so do z d u v i o b h jh sfr"""
     ),
     endings=_ENDINGS_EVERYWHERE | _words("usw u.v.m str pl gmbh std stk min art abs"),
     conjunctions=_words("und aber oder denn weil obwohl während wenn dass damit sondern sodass bevor nachdem falls ob"),
@@ -147,7 +148,7 @@ _DUTCH: Final = PhraseWords(
     conjunctions=_words("en maar of want omdat hoewel terwijl als wanneer dat die waar dus zodat voordat nadat"),
     leaning=_words(
         """de het een van naar in op aan voor met bij uit om tot als en of maar dat is zijn was wordt heeft kan uw onze
-        ons mijn zijn haar hun dit deze die zeer heel niet geen ik wij we u hij zij ze te er"""
+        ons mijn zijn haar hun dit deze die zeer heel niet geen ik wij we u hij zij ze te er t/m"""
     ),
     calendar=_words(
         """maandag dinsdag woensdag donderdag vrijdag zaterdag zondag januari februari maart april mei juni juli

@@ -216,11 +216,10 @@ class PhraseCutter:
     def _begins_phrase(self, word: str) -> bool:
         """Whether the phrase ends before `word`, seen once `word` is whole."""
         previous = self._previous.rstrip(CLOSERS)
-        stem = previous.rstrip(".").lower()
         bare = word.lstrip(OPENERS)
         if not any(letter.isalnum() for letter in word):
             return False
-        sentence_ended = stem in self._lexicon.endings and previous.endswith(".") and bare[:1].isupper()
+        sentence_ended = previous.endswith(".") and self._may_end(previous) and bare[:1].isupper()
         if sentence_ended and not self._is_calendar(bare) and self._is_long_enough():
             return True
         if self._words < self._limit() + _FIGURE_WORDS and self._belongs_together(previous, bare):
@@ -237,8 +236,11 @@ class PhraseCutter:
     def _belongs_together(self, previous: str, bare: str) -> bool:
         """Whether a cut between the two would break a figure, a date, or an abbreviation from what it stands for."""
         stem = previous.rstrip(".").lower()
-        if previous.endswith(STOPS) and self._is_abbreviation(previous) and stem not in self._lexicon.endings:
+        if self._is_abbreviation(previous) and (bare[:1].isdigit() or not self._may_end(previous)):
             return True
+        named = stem in self._lexicon.titles and previous.lstrip(OPENERS)[:1].isupper() and bare[:1].isupper()
+        if named and stem not in self._lexicon.also_words:
+            return True  # Mr Smith, Dott.ssa Verdi
         if previous.rstrip("-–—,;:")[-1:].isdigit() and bare[:1].isdigit():
             return True
         if previous[-1:].isdigit() and UNIT.match(bare):
@@ -250,14 +252,19 @@ class PhraseCutter:
     def _is_calendar(self, word: str) -> bool:
         return word.strip(".,;:!?").lower() in self._lexicon.calendar
 
+    def _may_end(self, abbreviation: str) -> bool:
+        """Whether it is one that a sentence may end with."""
+        stem = abbreviation.rstrip(".").lstrip(OPENERS)
+        return stem.lower() in self._lexicon.endings or stem in self._lexicon.also_words
+
     def _is_abbreviation(self, bare: str) -> bool:
         if not bare.endswith("."):
             return False
         stem = bare.rstrip(".").lstrip(OPENERS)
+        if stem == "No":
+            return self._words > 1  # "No. 5"; alone it is an answer
         if stem.lower() in self._lexicon.titles or stem.lower() in self._lexicon.endings:
-            return stem not in self._lexicon.also_words
-        if stem == "No" and self._words > 1:
-            return True  # "No. 5"; alone it is an answer
+            return True
         if self._lexicon.ordinal_stop and stem.isdigit() and len(stem) <= 2:
             return True
         return (len(stem) == 1 and stem.isupper() and stem != "I") or self._is_list_number()

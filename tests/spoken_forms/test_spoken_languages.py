@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spoken_forms.spoken_form import spoken_form
+from spoken_forms.spoken_form import LANGUAGES, spoken_form
+from voice_core.phrases import PhraseCutter
 
 GERMAN = """
 Wir schließen um 17:45 Uhr.               | Wir schließen um siebzehn Uhr fünfundvierzig.
@@ -198,3 +199,21 @@ ROWS = [
 def test_what_is_written_is_said_in_the_languages_own_words(language, written, spoken):
     assert spoken_form(written, language) == spoken
     assert spoken_form(spoken, language) == spoken
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_what_is_said_as_one_is_never_cut_in_two(code):
+    """The cutter of phrases knows what is written short, too: it runs first, and this sees one phrase at a time."""
+    language = LANGUAGES[code]
+    whole = [f"{short} 5" for short in language.before_numbers]
+    whole += [f"5 {sign}" for sign in (*language.units, *language.currencies) if " " not in sign]
+    whole += [f"{sign} 5" for sign in language.currencies if not sign.isalpha() and sign != "ct"]
+    names = [
+        short for short in language.abbreviations if short[0].isupper() and short.endswith(".") and " " not in short
+    ]
+    whole += [f"{short} Word" for short in names]
+    for before in (1, 3, 6, 9, 12, 24, 26):
+        for piece in whole:
+            cutter = PhraseCutter(language=code)
+            phrases = [*cutter.feed(f"{'word ' * before}{piece} and word word word word"), *cutter.end()]
+            assert any(piece in phrase.text for phrase in phrases), (piece, before)

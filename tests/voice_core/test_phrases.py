@@ -76,6 +76,85 @@ def test_what_belongs_together_is_never_cut(whole, before):
     assert any(whole in text for text in texts_of(reply)), texts_of(reply)
 
 
+LANGUAGES = [
+    ("de", "Ja, gern. Um 9. Mai um 9 Uhr 30.", ["Ja, gern.", "Um 9. Mai um 9 Uhr 30."]),
+    (
+        "de",
+        "Ihr Termin ist am 21. November 2026 um 9:30 Uhr bei Dr. Weber im 3. Stock.",
+        ["Ihr Termin ist am 21. November 2026 um 9:30 Uhr", "bei Dr. Weber im 3. Stock."],
+    ),
+    (
+        "de",
+        "Wir haben z. B. Brot und ca. 20 Kuchen, aber keine Torten mehr.",
+        ["Wir haben z. B. Brot", "und ca. 20 Kuchen, aber keine Torten mehr."],
+    ),
+    ("de", "Das kostet 1.234,50 Euro und mehr.", ["Das kostet 1.234,50 Euro", "und mehr."]),
+    ("de", "Brot, Kuchen usw. Bitte kommen Sie.", ["Brot, Kuchen usw.", "Bitte kommen Sie."]),
+    (
+        "es",
+        "¡Hola! ¿En qué puedo ayudarle? Abrimos a las 9 a. m. y cerramos a las 5 p. m. Venga cuando quiera.",
+        ["¡Hola!", "¿En qué puedo ayudarle?", "Abrimos a las 9 a. m. y cerramos a las 5 p. m.", "Venga cuando quiera."],
+    ),
+    (
+        "es",
+        "La Sra. López vive en la Av. Mayor n.º 5, pero el Dr. Ruiz está en EE. UU. desde mayo.",
+        ["La Sra. López vive en la Av. Mayor n.º 5,", "pero el Dr. Ruiz está en EE. UU. desde mayo."],
+    ),
+    ("fr", "Bonjour\u00a0! Cela coûte 12\u00a0500\u00a0€.", ["Bonjour!", "Cela coûte 12 500 €."]),
+    ("fr", "Bonjour ! Ouvert de 9 h à 17 h 30.", ["Bonjour!", "Ouvert de 9 h à 17 h 30."]),
+    (
+        "fr",
+        "M. Dupont et Mme Roche vous attendent au 3e étage parce que la salle est prise.",
+        ["M. Dupont et Mme Roche vous attendent au 3e étage", "parce que la salle est prise."],
+    ),
+    (
+        "it",
+        "Certo, il Sig. Rossi arriva alle 17.30 e la Dott.ssa Verdi alle 18, ma non prima.",
+        ["Certo, il Sig. Rossi arriva alle 17.30 e la Dott.ssa Verdi", "alle 18, ma non prima."],
+    ),
+    (
+        "pt",
+        "Claro, o Sr. Silva chega às 17h30 e a Dra. Costa às 18h, mas não antes.",
+        ["Claro, o Sr. Silva chega às 17h30 e a Dra. Costa", "às 18h, mas não antes."],
+    ),
+    (
+        "nl",
+        "Natuurlijk, dhr. Jansen komt om 17.30 uur en mevr. De Vries om 18 uur, maar niet eerder.",
+        ["Natuurlijk, dhr. Jansen komt om 17.30 uur", "en mevr. De Vries om 18 uur, maar niet eerder."],
+    ),
+    ("nl", "Dank u. Tot ziens.", ["Dank u.", "Tot ziens."]),
+    (
+        "zh",
+        "您好！我们星期一到星期五上午九点到下午五点营业。请问还有什么可以帮您？",
+        ["您好！", "我们星期一到星期五上午九点到下午五点营业。", "请问还有什么可以帮您？"],
+    ),
+    ("zh", "价格是3.5元，原价是1,234.50元。", ["价格是3.5元，", "原价是1,234.50元。"]),
+    ("ja", "承知しました。営業時間は9時から17時です。", ["承知しました。", "営業時間は9時から17時です。"]),
+    ("ja", "「こんにちは。」と言いました。", ["「こんにちは。」", "と言いました。"]),
+    ("ko", "안녕하세요. 저희는 오전 아홉 시부터 영업합니다.", ["안녕하세요.", "저희는 오전 아홉 시부터 영업합니다."]),
+    ("ar", "كيف يمكنني مساعدتك؟ نحن نعمل من التاسعة إلى الخامسة، كل يوم.",
+     ["كيف يمكنني مساعدتك؟", "نحن نعمل من التاسعة إلى الخامسة، كل يوم."]),
+    ("hi", "हम नौ बजे से खुले हैं। कृपया कल आइए ।", ["हम नौ बजे से खुले हैं।", "कृपया कल आइए ।"]),
+    ("en", "We open 9 – 5 daily. Come by.", ["We open 9 – 5 daily.", "Come by."]),
+    ("en", "On Monday, November 21, 2026, we are closed.", ["On Monday, November 21, 2026,", "we are closed."]),
+    ("en", "It costs $ 19.99 or 20 % less. You can come at 5 p.m. Please call first.",
+     ["It costs $ 19.99 or 20 % less.", "You can come at 5 p.m.", "Please call first."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "reply", "phrases"), LANGUAGES)
+def test_where_phrases_end_in_other_languages(language, reply, phrases):
+    assert texts_of(reply, language=language) == phrases
+
+
+@pytest.mark.parametrize("letter", ["中", "あ", "ก"])
+def test_a_script_without_spaces_and_marks_is_cut_all_the_same(letter):
+    texts = texts_of(letter * 500, language="zh")
+    assert "".join(texts) == letter * 500
+    assert max(map(len, texts)) <= 100
+    assert len(texts[0]) == 40
+
+
 def test_a_sentence_may_end_with_an_abbreviation():
     assert texts_of("We close at 5 p.m. Please come early.") == ["We close at 5 p.m.", "Please come early."]
     assert texts_of("We are at 9 Park Ave. You can park here.") == ["We are at 9 Park Ave.", "You can park here."]
@@ -137,19 +216,45 @@ FRAGMENTS = [
         "\n",
     ],
     *["😀", "...", "Monday", "It", "p.m.", "?", "!"],
+    *[
+        "您好！",
+        "，",
+        "。",
+        "」",
+        "「",
+        "中文",
+        "3，000",
+        "؟",
+        "،",
+        "।",
+        "ก",
+        "a. m.",
+        "z. B.",
+        "3.",
+        "November",
+        "€",
+        "–",
+    ],
+    *["\u00a0", "\u202f", "«", "»", "12\u00a0500", "№", "Sr.", "Dott.ssa"],
 ]
 REPLIES = st.lists(
     st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from([" ", " ", " ", "", "\n", "  "])), max_size=40
 ).map(lambda parts: "".join(a + b for a, b in parts)) | st.text(max_size=120)
 
 
-@given(reply=REPLIES, cuts=st.lists(st.integers(0, 10_000), max_size=20), one_by_one=st.booleans())
-@example(reply="a [b](c) d", cuts=[], one_by_one=True)
-@example(reply="a <th", cuts=[], one_by_one=True)
-def test_phrases_do_not_depend_on_how_the_text_arrived(reply, cuts, one_by_one):
+@given(
+    reply=REPLIES,
+    cuts=st.lists(st.integers(0, 10_000), max_size=20),
+    one_by_one=st.booleans(),
+    language=st.sampled_from(["en", "de", "fr", "es", "zh"]),
+)
+@example(reply="a [b](c) d", cuts=[], one_by_one=True, language="en")
+@example(reply="a <th", cuts=[], one_by_one=True, language="en")
+@example(reply="您好！」我们。", cuts=[], one_by_one=True, language="zh")
+def test_phrases_do_not_depend_on_how_the_text_arrived(reply, cuts, one_by_one, language):
     edges = sorted({0, len(reply), *(range(len(reply)) if one_by_one else (c % (len(reply) + 1) for c in cuts))})
     pieces = [reply[a:b] for a, b in itertools.pairwise(edges)]
-    assert phrases_of(reply, pieces) == phrases_of(reply)
+    assert phrases_of(reply, pieces, language=language) == phrases_of(reply, language=language)
 
 
 @given(reply=REPLIES)
