@@ -1,8 +1,9 @@
 """Callers who pause inside their turns: what they say and where they pause, as sound and as voice-activity windows.
 
-The sound is Piper's, every piece spoken by itself and so with the fall of a finished sentence, which is harder to tell
-from an end than a living speaker's pause; in several voices, paces and levels, over a quiet line's noise, through
-mu-law.
+The sound is Piper's, in several voices, paces and levels, over a quiet line's noise, through mu-law. Half of the pauses
+are put into a sentence spoken as one, so that the voice stays up as a living speaker's does who has not finished
+("level"). For the others each piece is spoken by itself, with the fall of a finished sentence ("falling"): hard to tell
+from an end by anything but the words.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ DATA: Final = Path(__file__).with_name("data") / "turn_pauses.yaml"
 PAUSE_MS: Final = (200.0, 700.0)
 FRAME: Final = 160
 _PLACES: Final = {"|": "open", "/": "whole"}
+ENDINGS: Final = ("level", "falling")
 _NOISE_DBFS: Final = -62.0
 _LEVELS_DBFS: Final = (-12.0, -18.0, -24.0)
 """Of the loudest 20 ms."""
+_PIPER_HZ: Final = 22_050
+_PHONEMES_OFF: Final = 2
+"""A word may be spoken a little differently with what follows ("the owner", "the shop")."""
 _TAIL_S: Final = 2.0
 """Of the quiet line behind the last word that the network judges; it rests from then on."""
 T = TypeVar("T")
@@ -64,10 +69,11 @@ VOICES: Final = (Voice("plain", 1.0, 1.0), Voice("high", 1.25, 1.1), Voice("low"
 
 
 class Planned(NamedTuple):
-    """A turn to be spoken. `place`: that of its pause, or "none"."""
+    """A turn to be spoken. Its pause's `place` is "open" or "whole", its `ending` "level" or "falling"; or "none"."""
 
     question: Question
     place: str
+    ending: str
     voice: Voice
     level_dbfs: float
 
@@ -124,7 +130,8 @@ def plan(sentences: Sequence[Sentence], *, paused: int, plain: int, seed: int) -
             words = (" ".join(sentence.pieces[: at + 1]), " ".join(sentence.pieces[at + 1 :]))
             place = sentence.marks[at]
         question = Question(words, round(pauses[n]) if at is not None else 0, sentence.expected)
-        planned.append(Planned(question, place, VOICES[n % len(VOICES)], rng.choice(_LEVELS_DBFS)))
+        ending = "none" if at is None else ENDINGS[n // len(VOICES) % len(ENDINGS)]
+        planned.append(Planned(question, place, ending, VOICES[n % len(VOICES)], rng.choice(_LEVELS_DBFS)))
     rng.shuffle(planned)
     return planned
 
@@ -144,18 +151,22 @@ class Speaker:
         onnxruntime.set_seed(seed)  # Piper draws its noise inside the network
         from piper import PiperVoice  # noqa: PLC0415 - GPL-3, only in this benchmark's own process
 
-        self._voice: Any = PiperVoice.load(find_model("en_US-joe-medium"))
+        self._voice: Any = PiperVoice.load(find_model("en_US-joe-medium"), include_alignments=True)
         self._detector = SpeechDetector(find_model("silero_vad"), lambda function, *args: function(*args))
         self._rng = np.random.default_rng(seed)
 
     def speak(self, planned: Planned) -> SpokenTurn:
         """The turn as sound, beginning at some point of a frame, with a quiet line around it."""
         question = planned.question
+        if planned.ending == "level":
+            parts = self._parted(question.pieces, planned.voice)
+        else:
+            parts = [self._piece(piece, planned.voice) for piece in question.pieces]
         pieces: list[Pcm] = []
-        for piece in question.pieces:
+        for part in parts:
             if pieces:
                 pieces.append(np.zeros(question.pause_ms * RATE_HZ // 1000, np.int16))
-            pieces.append(self._piece(piece, planned.voice))
+            pieces.append(part)
         clean = _at_level(np.concatenate(pieces), planned.level_dbfs)
         lead = RATE_HZ // 2 + int(self._rng.integers(FRAME))
         frames = -(-(lead + clean.size + round(_TAIL_S * RATE_HZ)) // FRAME)
@@ -164,14 +175,34 @@ class Speaker:
         pcm = decode_mulaw(encode_mulaw(np.clip(line, -32768, 32767).astype(np.int16)))
         return SpokenTurn(planned, pcm, lead / RATE_HZ, (lead + clean.size) / RATE_HZ, self._windows(pcm))
 
-    def _piece(self, text: str, voice: Voice) -> Pcm:
+    def _synthesize(self, text: str, voice: Voice) -> list[Any]:
+        """Piper's chunks, one for each sentence, at its own rate."""
         from piper import SynthesisConfig  # noqa: PLC0415
 
-        chunks = list(self._voice.synthesize(text, SynthesisConfig(length_scale=voice.length)))
+        settings = SynthesisConfig(length_scale=voice.length)
+        return list(self._voice.synthesize(text, settings, include_alignments=True))
+
+    def _piece(self, text: str, voice: Voice) -> Pcm:
+        """With the melody of a text that is all."""
+        chunks = self._synthesize(text, voice)
+        return _narrow(np.concatenate([chunk.audio_int16_array for chunk in chunks]), voice)
+
+    def _parted(self, pieces: Sequence[str], voice: Voice) -> list[Pcm]:
+        """Two pieces, spoken as one and parted between two words, where Piper says that it spoke them."""
+        chunks = self._synthesize(" ".join(pieces), voice)
+        phonemes = [one for chunk in chunks for one in chunk.phoneme_alignments]
+        wanted = sum(_sounds(one) for sentence in self._voice.phonemize(pieces[0]) for one in sentence)
+        gaps: list[tuple[int, bool, int]] = []  # how far from the wanted number of sounds, no space, where
+        at = sounds = 0
+        for one in phonemes:
+            samples = int(one.num_samples)
+            gaps.append((abs(sounds - wanted), one.phoneme != " ", at + (samples // 2 if one.phoneme == " " else 0)))
+            at += samples
+            sounds += _sounds(one.phoneme)
+        spaces = [gap for gap in gaps if not gap[1] and gap[0] <= _PHONEMES_OFF]
         spoken = np.concatenate([chunk.audio_int16_array for chunk in chunks])
-        narrow = np.asarray(soxr.resample(spoken, chunks[0].sample_rate * voice.pitch, RATE_HZ), np.int16)
-        voiced = voiced_segments(narrow)
-        return narrow[round(voiced[0].begin_s * RATE_HZ) : round(voiced[-1].end_s * RATE_HZ)] if voiced else narrow
+        cut = min(spaces or gaps)[2]  # two words may have run into one: then there is no space between them
+        return [_narrow(spoken[:cut], voice), _narrow(spoken[cut:], voice)]
 
     def _windows(self, pcm: Pcm) -> tuple[tuple[float, float], ...]:
         """What the engine's own code has the network say, frame by frame."""
@@ -182,6 +213,18 @@ class Speaker:
             self._detector._judge([(stream, frame, (n + 1) * FRAME / RATE_HZ)])
         self._detector._judge([(stream, None, 0.0)])
         return tuple(windows)
+
+
+def _sounds(phoneme: str) -> int:
+    """1 for a letter of the phonetic alphabet, 0 for marks, spaces and what stands around a sentence."""
+    return int(phoneme.isalpha() and phoneme not in "ˈˌːˑ")
+
+
+def _narrow(spoken: Pcm, voice: Voice) -> Pcm:
+    """From Piper's rate to the telephone's, at the voice's pitch, without the silence around it."""
+    narrow = np.asarray(soxr.resample(spoken, _PIPER_HZ * voice.pitch, RATE_HZ), np.int16)
+    voiced = voiced_segments(narrow)
+    return narrow[round(voiced[0].begin_s * RATE_HZ) : round(voiced[-1].end_s * RATE_HZ)] if voiced else narrow
 
 
 def _at_level(pcm: Pcm, dbfs: float) -> Pcm:

@@ -30,7 +30,8 @@ TURNS_PER_CALL: Final = 6
 FACTORS: Final = (0.6, 0.8, 1.0, 1.2, 1.4)
 BUSY_STT: Final = 3.0
 """The policy as it is, on a machine whose speech-to-text takes so many times as long."""
-PLACES: Final = ("open", "whole", "none")
+KINDS: Final = ("open, level", "open, falling", "whole, level", "whole, falling")
+"""Of pauses: where (`paused_speech.Sentence`), and how the voice goes into it (`paused_speech.Planned`)."""
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -38,10 +39,11 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     paused = [o for o in outcomes if o.turn.planned.place != "none"]
     whole = [o for o in outcomes if not o.cut_off]
     unpaused = [o for o in whole if o.turn.planned.place == "none"]
-    by_place = {}
-    for place in PLACES:
-        mine = [o for o in outcomes if o.turn.planned.place == place]
-        by_place[place] = {"turns": len(mine), "cut_off": sum(o.cut_off for o in mine)}
+    by_kind = {kind: {"turns": 0, "cut_off": 0} for kind in KINDS}
+    for outcome in paused:
+        mine = by_kind[f"{outcome.turn.planned.place}, {outcome.turn.planned.ending}"]
+        mine["turns"] += 1
+        mine["cut_off"] += outcome.cut_off
     return {
         "turns": len(outcomes),
         "paused": len(paused),
@@ -50,7 +52,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "answered_twice": sum(o.replies > 1 for o in outcomes),
         "missed_ends": sum(o.missed for o in outcomes),
         "taken_back_unheard": sum(o.taken_back for o in outcomes if not o.cut_off),
-        "by_place": by_place,
+        "by_kind": by_kind,
         "wait_ms": spread([o.wait_ms for o in whole if o.wait_ms is not None]),
         "wait_unpaused_ms": spread([o.wait_ms for o in unpaused if o.wait_ms is not None]),
         "answer_ms": spread([o.answer_ms for o in whole if o.answer_ms is not None]),
@@ -62,12 +64,11 @@ def report_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, mine in [*report["policies"].items(), (f"1.0, speech-to-text × {BUSY_STT:g}", report["busy"])]:
         wait, answer = mine["wait_ms"], mine["answer_ms"]
-        places = mine["by_place"]
+        kinds = [f"{mine['by_kind'][kind]['cut_off']} of {mine['by_kind'][kind]['turns']}" for kind in KINDS]
         rows.append((
             name,
             f"{mine['cut_off']} ({mine['cut_off_percent']} %)",
-            f"{places['open']['cut_off']} of {places['open']['turns']}",
-            f"{places['whole']['cut_off']} of {places['whole']['turns']}",
+            *kinds,
             str(mine["missed_ends"]),
             f"{wait.get('p50', '-')} / {wait.get('p95', '-')}",
             f"{answer.get('p50', '-')} / {answer.get('p95', '-')}",
@@ -76,8 +77,7 @@ def report_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 HEAD: Final = (
-    "waits ×", "cut off", "words still open", "words could be all", "missed ends", "end of turn p50 / p95",
-    "answer p50 / p95",
+    "waits ×", "cut off", *KINDS, "missed ends", "end of turn p50 / p95", "answer p50 / p95",
 )  # fmt: skip
 
 
@@ -125,9 +125,9 @@ def _show(factor: float, outcomes: Sequence[Outcome]) -> None:
         if not (o.cut_off or o.missed):
             continue
         what = "cut off" if o.cut_off else "missed "
-        heard = " -> ".join(o.heard_as)
+        heard, planned = " -> ".join(o.heard_as), o.turn.planned
         print(
-            f"  {what} ({o.turn.planned.place}) {o.turn.planned.question.text}   heard as: {heard}; "
+            f"  {what} ({planned.place}, {planned.ending}) {planned.question.text}   heard as: {heard}; "
             f"{o.spoken_over_ms:.0f} ms spoken over, {o.replies} answers",
             file=sys.stderr,
         )

@@ -9,10 +9,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from benchmarks.paused_speech import PAUSE_MS, VOICES, Planned, SpokenTurn, load_sentences, plan
+from benchmarks.paused_speech import ENDINGS, PAUSE_MS, VOICES, Planned, Speaker, SpokenTurn, load_sentences, plan
 from benchmarks.turn_cut_offs import HEAD, figures, report_rows, table
 from benchmarks.turn_figures import Question
 from benchmarks.virtual_turns import Latencies, Outcome, VirtualCall, run_calls, scaled
+from local_ai_server.catalog import ModelMissing
+from tools.call.measure import voiced_segments
 from voice_core.end_of_turn import WaitLimits
 
 WINDOW_S = 0.032
@@ -44,7 +46,7 @@ def spoken(*spans_s: tuple[float, float], place: str = "none") -> SpokenTurn:
         middle_s = (n + 0.5) * WINDOW_S
         voiced = any(begin_s <= middle_s < end_s for begin_s, end_s in spans_s)
         windows.append(((n + 1) * WINDOW_S, 0.95 if voiced else 0.02))
-    planned = Planned(Question(("made up",), 0, "known"), place, VOICES[0], -20.0)
+    planned = Planned(Question(("made up",), 0, "known"), place, "level", VOICES[0], -20.0)
     return SpokenTurn(planned, pcm, spans_s[0][0], spans_s[-1][1], tuple(windows))
 
 
@@ -136,6 +138,24 @@ def test_no_mark_is_spoken_and_no_piece_is_empty() -> None:
         assert sentence.expected in {"known", "llm"}
 
 
+@pytest.mark.models
+def test_a_sentence_is_parted_where_the_pause_is_planned() -> None:
+    try:
+        speaker = Speaker(1)
+    except ModelMissing as missing:
+        pytest.skip(f"needs the embedded models: {missing}")
+    for ending in ENDINGS:
+        question = Question(("I was wondering who the owner", "of the shop is."), 600, "llm")
+        turn = speaker.speak(Planned(question, "open", ending, VOICES[0], -20.0))
+        assert turn.pcm.size % 160 == 0
+        first, *_, second = voiced_segments(turn.pcm, join_ms=400)
+        assert second.begin_s - first.end_s == pytest.approx(0.6, abs=0.1)
+        assert first.begin_s == pytest.approx(turn.begin_s, abs=0.1)
+        assert second.end_s == pytest.approx(turn.end_s, abs=0.1)
+        assert first.duration_ms > second.duration_ms, "six words come before the pause, four after it"
+        assert turn.windows[-1][0] == pytest.approx(turn.pcm.size / 8000, abs=0.04)
+
+
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
@@ -146,8 +166,9 @@ def test_cut_offs_are_counted_by_place_and_kept_out_of_the_waits() -> None:
     twice = Outcome(spoken((0.5, 1.0), place="open"), wait_ms=100.0, answer_ms=100.0, replies=2)
     mine = figures([quick, late, over, twice])
     assert (mine["cut_off"], mine["cut_off_percent"], mine["missed_ends"]) == (2, 66.7, 1)
-    assert mine["by_place"]["open"] == {"turns": 2, "cut_off": 1}
-    assert mine["by_place"]["whole"] == {"turns": 1, "cut_off": 1}
+    assert mine["by_kind"]["open, level"] == {"turns": 2, "cut_off": 1}
+    assert mine["by_kind"]["whole, level"] == {"turns": 1, "cut_off": 1}
+    assert mine["by_kind"]["whole, falling"] == {"turns": 0, "cut_off": 0}
     assert mine["wait_ms"] == {"n": 2, "p50": 1000, "p95": 1600, "max": 1600}
     report = {"policies": {"1.0": mine}, "busy": figures([])}
     assert [len(row) for row in report_rows(report)] == [len(HEAD)] * 2
