@@ -31,6 +31,7 @@ import numpy as np
 from ai_engine.conversation import decisions as d
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.set_answers import SetAnswers
 from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import (
     AgentAudio,
@@ -71,6 +72,7 @@ class VirtualCall:
         provider: ScriptedProvider | None = None,
         settings: ConversationSettings | None = None,
         phrases: Phrases | None = None,
+        set_answers: SetAnswers | None = None,
         echo_db: float | None = None,
         echo_delay_s: float = 0.2,
         start_at: float = 100.0,
@@ -83,6 +85,7 @@ class VirtualCall:
             self.transport,
             settings=settings,
             phrases=phrases or Phrases(greeting=greeting, filler=""),
+            set_answers=set_answers,
         )
         self.now = start_at
         self.started_at = start_at
@@ -291,7 +294,7 @@ class VirtualCall:
             case d.Interrupt(turn, heard):
                 assert heard in self.transport.played.text(turn)
                 self.dead_turns.add(turn)
-            case d.HangUp(reason) | d.FallBack(reason):
+            case d.HangUp(reason) | d.FallBack(reason) | d.Transfer(reason=reason):
                 self.hung_up = reason
                 self.conversation.end(self.now)
                 self.ended = True
@@ -425,7 +428,7 @@ class VirtualCall:
         """The turn-taking decisions as a line: S1.1 (speculate turn 1 revision 1) D1.1 S1.2 A1.2 …"""
         letters = {
             d.Speculate: "S", d.Adopt: "A", d.Discard: "D", d.Forget: "F", d.Say: "Y", d.Interrupt: "I",
-            d.Transcribe: "T", d.HangUp: "H", d.FallBack: "B",
+            d.Transcribe: "T", d.HangUp: "H", d.FallBack: "B", d.Transfer: "X",
         }  # fmt: skip
         parts = []
         for _, decision in self.log:

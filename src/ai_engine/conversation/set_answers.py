@@ -84,10 +84,11 @@ class SetTurns:
             return False
         if reply is self._agent.reply and not reply.sounded and not reply.used_tools:
             self._agent.withdraw(now)
+            self._gate.committed()
             self._emit(Forget(reply.turn))
         elif not self._agent.free:
             self._agent.cut(now)
-        self._gate.committed()
+            self._gate.committed()
         self._caller.adopted = None
         self._act(found, reply.turn, text, reply.timeline.get("speech_end", now), now)
         return True

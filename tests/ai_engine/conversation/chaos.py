@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ai_engine.conversation import decisions as d
 from ai_engine.conversation.conversation import Conversation
-from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.conversation_settings import ConversationSettings, GreetingMode, Phrases
+from ai_engine.conversation.set_answers import SetAnswer, SetAnswers
 from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import (
     AgentAudio,
@@ -25,16 +26,34 @@ from ai_engine.providers.provider import (
 )
 from tests.ai_engine.conversation.virtual_call import VirtualTransport
 from voice_core.gate import Opened
+from voice_core.set_phrases import SetPhrase, SetPhrases
 from voice_wire.audio import MULAW_8K
 
 FRAME = Frame(b"\x01\x00" * 160, FrameKind.SPEECH)
 NO_FRAME = Frame(bytes(320), FrameKind.SILENCE)
-TEXTS = ["", "yes", "uh-huh", "What is the price?", "and the", "no wait stop that", "12", "Hello", "um"]
+TEXTS = [
+    "",
+    "yes",
+    "uh-huh",
+    "What is the price?",
+    "and the",
+    "no wait stop that",
+    "12",
+    "Hello",
+    "um",
+    "Operator.",
+    "nobody",
+]
 WORDS = ["Certainly, we can do that.", "Is that all?", "One two three", "", "We open at nine"]
 SETTINGS = ConversationSettings(
     ask_after_s=3.0, give_up_after_s=9.0, max_call_s=60.0, filler_after_s=1.0, answer_timeout_s=4.0, stall_s=2.0,
     farewell_deadline_s=2.0, keypad_wait_s=0.5,
 )  # fmt: skip
+
+SET = SetAnswers(
+    SetPhrases([SetPhrase("person", meaning="person", keys="11"), SetPhrase("nobody", said=("nobody",))]),
+    {"person": SetAnswer("I will put you through.", d.Transfer("600")), "nobody": SetAnswer("Who, then?")},
+)
 
 
 class Chaos:
@@ -46,7 +65,15 @@ class Chaos:
         greeting = rng.choice(["", "Hello, this is Parley.", "Hello. How can I help?"])
         if rng.random() < 0.2:
             settings = replace(SETTINGS, greeting_interruptible=False)
-        self.conversation = Conversation(self.transport, settings=settings, phrases=Phrases(greeting=greeting))
+        mode = rng.choice((GreetingMode.AGENT, GreetingMode.AGENT, GreetingMode.WAIT, GreetingMode.NONE))
+        settings = replace(settings, greeting_mode=mode, greeting_wait_s=2.0, greeting_delay_s=rng.choice((0.0, 0.5)))
+        disclosure = rng.choice(("", "", "You are talking with a machine."))
+        self.conversation = Conversation(
+            self.transport,
+            settings=settings,
+            phrases=Phrases(greeting=greeting, disclosure=disclosure),
+            set_answers=SET,
+        )
         self.requests: list[tuple[int, int]] = []
         self.allowed: set[tuple[int, int]] = set()
         self.discarded: set[tuple[int, int]] = set()
@@ -227,7 +254,7 @@ class Chaos:
                 assert turn not in self.reported, "an agent turn was reported twice"
                 self.reported.add(turn)
                 assert self._was_delivered(turn, text), "history of what was never sent"
-            case d.HangUp() | d.FallBack():
+            case d.HangUp() | d.FallBack() | d.Transfer():
                 self._end()
             case _:
                 pass
@@ -253,7 +280,9 @@ class Chaos:
         self.ended = True
         taken, self.conversation.decisions = self.conversation.decisions, []
         for decision in taken:
-            assert not isinstance(decision, d.HangUp | d.FallBack | d.Say | d.SendAudio | d.Adopt | d.Speculate)
+            assert not isinstance(
+                decision, d.HangUp | d.FallBack | d.Transfer | d.Say | d.SendAudio | d.Adopt | d.Speculate
+            )
             self._carry_out(decision)
 
     def _was_delivered(self, turn: int, text: str) -> bool:
