@@ -190,18 +190,10 @@ class Speaker:
     def _parted(self, pieces: Sequence[str], voice: Voice) -> list[Pcm]:
         """Two pieces, spoken as one and parted between two words, where Piper says that it spoke them."""
         chunks = self._synthesize(" ".join(pieces), voice)
-        phonemes = [one for chunk in chunks for one in chunk.phoneme_alignments]
-        wanted = sum(_sounds(one) for sentence in self._voice.phonemize(pieces[0]) for one in sentence)
-        gaps: list[tuple[int, bool, int]] = []  # how far from the wanted number of sounds, no space, where
-        at = sounds = 0
-        for one in phonemes:
-            samples = int(one.num_samples)
-            gaps.append((abs(sounds - wanted), one.phoneme != " ", at + (samples // 2 if one.phoneme == " " else 0)))
-            at += samples
-            sounds += _sounds(one.phoneme)
-        spaces = [gap for gap in gaps if not gap[1] and gap[0] <= _PHONEMES_OFF]
+        phonemes = [(one.phoneme, int(one.num_samples)) for chunk in chunks for one in chunk.phoneme_alignments]
+        sounds = sum(_is_sound(one) for sentence in self._voice.phonemize(pieces[0]) for one in sentence)
         spoken = np.concatenate([chunk.audio_int16_array for chunk in chunks])
-        cut = min(spaces or gaps)[2]  # two words may have run into one: then there is no space between them
+        cut = between_words(phonemes, sounds)
         return [_narrow(spoken[:cut], voice), _narrow(spoken[cut:], voice)]
 
     def _windows(self, pcm: Pcm) -> tuple[tuple[float, float], ...]:
@@ -215,9 +207,25 @@ class Speaker:
         return tuple(windows)
 
 
-def _sounds(phoneme: str) -> int:
-    """1 for a letter of the phonetic alphabet, 0 for marks, spaces and what stands around a sentence."""
-    return int(phoneme.isalpha() and phoneme not in "ˈˌːˑ")
+def between_words(phonemes: Sequence[tuple[str, int]], sounds: int) -> int:
+    """The sample at which a word ends behind about so many sounds. `phonemes`: with how many samples each takes.
+
+    Where two words have run into one there is no space between them: then right behind the sounds.
+    """
+    gaps: list[tuple[bool, int, int]] = []  # no space or too far away, how far from the wanted number, where
+    at = seen = 0
+    for phoneme, samples in phonemes:
+        off = abs(seen - sounds)
+        space = phoneme == " "
+        gaps.append((not space or off > _PHONEMES_OFF, off, at + (samples // 2 if space else 0)))
+        at += samples
+        seen += _is_sound(phoneme)
+    return min(gaps)[2]
+
+
+def _is_sound(phoneme: str) -> bool:
+    """A letter of the phonetic alphabet; no mark, no space, nothing of what stands around a sentence."""
+    return phoneme.isalpha() and phoneme not in "ˈˌːˑ"
 
 
 def _narrow(spoken: Pcm, voice: Voice) -> Pcm:

@@ -9,12 +9,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from benchmarks.paused_speech import ENDINGS, PAUSE_MS, VOICES, Planned, Speaker, SpokenTurn, load_sentences, plan
+from benchmarks.paused_speech import PAUSE_MS, VOICES, Planned, SpokenTurn, between_words, load_sentences, plan
 from benchmarks.turn_cut_offs import HEAD, figures, report_rows, table
 from benchmarks.turn_figures import Question
 from benchmarks.virtual_turns import Latencies, Outcome, VirtualCall, run_calls, scaled
-from local_ai_server.catalog import ModelMissing
-from tools.call.measure import voiced_segments
 from voice_core.end_of_turn import WaitLimits
 
 WINDOW_S = 0.032
@@ -138,22 +136,19 @@ def test_no_mark_is_spoken_and_no_piece_is_empty() -> None:
         assert sentence.expected in {"known", "llm"}
 
 
-@pytest.mark.models
-def test_a_sentence_is_parted_where_the_pause_is_planned() -> None:
-    try:
-        speaker = Speaker(1)
-    except ModelMissing as missing:
-        pytest.skip(f"needs the embedded models: {missing}")
-    for ending in ENDINGS:
-        question = Question(("I was wondering who the owner", "of the shop is."), 600, "llm")
-        turn = speaker.speak(Planned(question, "open", ending, VOICES[0], -20.0))
-        assert turn.pcm.size % 160 == 0
-        first, *_, second = voiced_segments(turn.pcm, join_ms=400)
-        assert second.begin_s - first.end_s == pytest.approx(0.6, abs=0.1)
-        assert first.begin_s == pytest.approx(turn.begin_s, abs=0.1)
-        assert second.end_s == pytest.approx(turn.end_s, abs=0.1)
-        assert first.duration_ms > second.duration_ms, "six words come before the pause, four after it"
-        assert turn.windows[-1][0] == pytest.approx(turn.pcm.size / 8000, abs=0.04)
+HOW_LONG = [("^", 5), ("h", 10), ("ˌ", 4), ("a", 10), ("ʊ", 10), (" ", 6), ("l", 10), ("ɒ", 10), ("ŋ", 10), ("$", 5)]
+
+
+@pytest.mark.parametrize(
+    ("phonemes", "sounds", "sample"),
+    [
+        (HOW_LONG, 3, 42),
+        (HOW_LONG, 4, 42),  # spoken with a sound less than by itself
+        ([one for one in HOW_LONG if one[0] != " "], 3, 39),  # run into one word
+    ],
+)
+def test_a_sentence_is_parted_between_two_words(phonemes: list[tuple[str, int]], sounds: int, sample: int) -> None:
+    assert between_words(phonemes, sounds) == sample
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
