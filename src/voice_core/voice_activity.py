@@ -144,10 +144,6 @@ class VoiceActivity:
             return None
         return self._offset(max(self._evidence_at, now - _EVIDENCE_LAG_S))
 
-    def expect_echo(self, return_loss_db: float) -> None:
-        """From now on, sound this far below the agent's own, or further, is taken for its echo."""
-        self._echo_loss_db = return_loss_db
-
     def false_alarm(self) -> None:
         """The last onset over the agent was echo or noise: ask 3 dB more of the next one, up to 9 dB."""
         self._echo_steps = min(self._echo_steps + 1, _ECHO_STEPS_MAX)

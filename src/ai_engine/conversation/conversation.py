@@ -142,6 +142,8 @@ class Conversation:
         self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
         self._spoke_over_at: float | None = None
         """Onset of what was said over speech that cannot be interrupted."""
+        self._came_dbfs: tuple[float | None, float | None] = (None, None)
+        """Of the last frames, which cover a window of voice activity."""
         self._held = False
         self._ended = False
 
@@ -200,12 +202,6 @@ class Conversation:
             if reply is not None and not reply.audio_done and not reply.failed:
                 self._fail(reply, now, retryable=False)
 
-    def echo_cancelled(self, cancelled: bool) -> None:
-        """The agent's echo is, or is no longer, taken out of what `hear` gets."""
-        settings = self._settings
-        loss_db = settings.cancelled_echo_return_loss_db if cancelled else settings.echo_return_loss_db
-        self._caller.voice.expect_echo(loss_db)
-
     def end(self, now: float) -> None:
         """The call is over (hang-up). The last turns are accounted for; no decision comes after these."""
         if self._ended:
@@ -226,6 +222,7 @@ class Conversation:
             return
         if frame.kind is FrameKind.SILENCE:
             self._voice_changed(self._caller.voice.silent(now), now)
+        self._came_dbfs = (self._came_dbfs[1], frame.came_dbfs)
         self._caller.hear(frame.pcm, now)
 
     def speech_probability(self, probability: float, at: float, now: float) -> None:
@@ -237,8 +234,17 @@ class Conversation:
         if probability >= voice.may_be_speech:
             loudest_dbfs = self._playout.loudest_dbfs(now, self._settings.echo_delay_ms / 1000)
             if loudest_dbfs > _NO_SOUND_DBFS:
-                agent = AgentSound(loudest_dbfs, self._caller.level_dbfs())
+                agent = AgentSound(loudest_dbfs, self._level_dbfs())
         self._voice_changed(voice.window(probability, at, agent), now)
+
+    def _level_dbfs(self) -> float:
+        """How loud the caller is, as far as it may not be the agent's echo.
+
+        Where that was taken out, the line must have been loud before (a canceller that has lost its way lets an echo
+        through as it came) and what is left must not be as quiet as a remainder.
+        """
+        left_dbfs, came = self._caller.level_dbfs(), [level for level in self._came_dbfs if level is not None]
+        return min(max(came), left_dbfs + self._settings.cancelled_echo_db) if came else left_dbfs
 
     def end_of_turn_probability(self, turn: int, revision: int, probability: float, now: float) -> None:
         """A semantic model's opinion on whether the caller has finished; it moves the wait.

@@ -70,8 +70,8 @@ class ConversationSettings:
     """Caller audio kept while the gate is closed."""
     echo_return_loss_db: float = 17.0
     """Sound this far below the agent's own, or further, is taken for its echo."""
-    cancelled_echo_return_loss_db: float = 30.0
-    """The same on a line that the echo canceller works on: what is left of an echo is quieter, and a caller may be."""
+    cancelled_echo_db: float = 13.0
+    """Where the echo canceller works: what it leaves of an echo is quieter than the echo by at least this."""
     echo_delay_ms: float = 450.0
     """How long after it was sent the agent's sound may come back."""
 

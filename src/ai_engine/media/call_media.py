@@ -108,9 +108,6 @@ class CallMedia:
         echo, frame = self._echo, transport.receive(now)
         if echo is not None:
             frame = echo.hear(frame)
-            if echo.failed:
-                self._echo = None
-                conversation.echo_cancelled(False)
         conversation.hear(frame, now)
         if self._stream is not None:
             self._stream.push(frame.pcm, now)
@@ -129,7 +126,6 @@ class CallMedia:
         if self._ended:
             return
         self._stream = self._detector.open(self._call_id, self._speech_probability, rate_hz=self.transport.pcm_rate_hz)
-        self.conversation.echo_cancelled(self._echo is not None)
         self._act(Conversation.start)
         self._media.add(self)
 

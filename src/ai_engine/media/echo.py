@@ -11,6 +11,7 @@ A call in which the agent is silent costs nothing, and its sound goes through un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -30,8 +31,9 @@ _BLOCKS: Final = 2
 """AEC3 takes 10 ms at a time."""
 _HANGOVER_FRAMES: Final = round(HANGOVER_S / _FRAME_S)
 _LEAVE_AT_LATEST_FRAMES: Final = 150
-_QUIET_POWER: Final = 100.0**2
-"""-50 dBFS: between two words. To leave shifts the sound by the canceller's 13 ms, which is not for mid-word."""
+_FULL_SCALE_POWER: Final = 32768.0**2
+_QUIET_DBFS: Final = -50.0
+"""Between two words. To leave shifts the sound by the canceller's 13 ms, which is not for mid-word."""
 _PCM: Final[Encoding] = "linear16"
 
 _log = structlog.get_logger(__name__)
@@ -134,16 +136,19 @@ class EchoGuard:
             _log.error("echo_canceller_failed", exc_info=error)
             self._canceller, self._working = None, False
             return frame
-        if self._since_sent > _HANGOVER_FRAMES and self._may_rest(near):
+        came_dbfs = _level_dbfs(near)
+        if self._since_sent > _HANGOVER_FRAMES and (
+            came_dbfs < _QUIET_DBFS or self._since_sent > _LEAVE_AT_LATEST_FRAMES
+        ):
             self._working = False
             self._last_near = near
-        return Frame(clean, frame.kind)
+        return Frame(clean, frame.kind, came_dbfs)
 
-    def _may_rest(self, near: bytes) -> bool:
-        if self._since_sent > _LEAVE_AT_LATEST_FRAMES:
-            return True
-        samples = np.frombuffer(near, np.int16).astype(np.float32)
-        return float(samples.dot(samples)) < _QUIET_POWER * samples.size
+
+def _level_dbfs(pcm: bytes) -> float:
+    samples = np.frombuffer(pcm, np.int16).astype(np.float32)
+    power = float(samples.dot(samples)) / max(samples.size, 1)
+    return 10 * math.log10(power / _FULL_SCALE_POWER) if power > 0 else -math.inf
 
 
 MakeCanceller = Callable[[int], EchoCanceller]

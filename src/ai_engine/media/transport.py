@@ -31,6 +31,8 @@ class Frame:
 
     pcm: bytes
     kind: FrameKind
+    came_dbfs: float | None = None
+    """Its level (RMS) before the agent's echo was taken out; None where nothing was."""
 
 
 class MediaTransport(Protocol):
