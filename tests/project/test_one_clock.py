@@ -26,6 +26,7 @@ ALLOWED = {
     # Which of the replies has the floor, and whether the provider has delivered all of it; not what is heard.
     "ai_engine/conversation/agent_floor.py": {"sounding", "audio_done"},
     "ai_engine/conversation/turns.py": {"audio_done"},
+    "ai_engine/settings.py": {"downstream_ms"},  # handed to the playout
 }
 LENGTHS = {"duration_s", "bytes_per_second"}
 

@@ -18,6 +18,7 @@ from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import (
     AgentAudio,
     AgentAudioDone,
+    AgentText,
     BackendChanged,
     CallerSpeech,
     ProviderFailed,
@@ -78,6 +79,8 @@ class Chaos:
         self.allowed: set[tuple[int, int]] = set()
         self.discarded: set[tuple[int, int]] = set()
         self.reported: set[int] = set()
+        self.interrupted: set[int] = set()
+        """Turns that the caller cut: nothing of them is delivered any more."""
         self.delivered: dict[tuple[int, int], str] = {}
         self.sounded: list[int] = []
         self.opened: Opened | None = None
@@ -114,6 +117,7 @@ class Chaos:
         if self._tell(
             lambda now: self.conversation.provider_event(AgentAudio(turn, revision, audio, MULAW_8K, text), now)
         ):
+            assert turn not in self.interrupted, "audio of an answer that was interrupted"
             self.delivered[turn, revision] = f"{self.delivered.get((turn, revision), '')} {text}".strip()
         return f"chunk {turn}.{revision} {frames} {text!r}"
 
@@ -129,6 +133,14 @@ class Chaos:
         self._tell(lambda now: self.conversation.provider_event(event, now))
         return f"transcript {turn}.{revision} {event.text!r} {event.final}"
 
+    def tokens(self) -> str:
+        """Text as it is written, in step with nothing."""
+        turn, revision = self._request()
+        event = AgentText(turn, revision, self.rng.choice(WORDS))
+        alive = self._tell(lambda now: self.conversation.provider_event(event, now))
+        assert not (alive and turn in self.interrupted), "words of an answer that was interrupted"
+        return f"tokens {turn}.{revision}"
+
     def stage(self) -> str:
         turn, revision = self._request()
         event = StageReached(turn, revision, "llm_first_token", self.now, "llm")
@@ -138,7 +150,8 @@ class Chaos:
     def tool(self) -> str:
         turn, revision = self._request()
         event = ToolCall(turn, revision, "t1", "transfer", {})
-        self._tell(lambda now: self.conversation.provider_event(event, now))
+        alive = self._tell(lambda now: self.conversation.provider_event(event, now))
+        assert not (alive and turn in self.interrupted), "a tool of an answer that was interrupted"
         return f"tool {turn}.{revision}"
 
     def failure(self) -> str:
@@ -248,8 +261,10 @@ class Chaos:
                 self.discarded.add((turn, revision))
             case d.Interrupt(turn, heard):
                 assert self._was_delivered(turn, heard), "heard what was never sent"
+                self.interrupted.add(turn)
             case d.RunTool(turn, revision, _, _, _):
                 assert (turn, revision) in self.allowed - self.discarded, "a tool of an answer nobody adopted"
+                assert turn not in self.interrupted, "a tool of an answer that was interrupted"
             case d.AgentTurn(turn, text, _, _, _):
                 assert turn not in self.reported, "an agent turn was reported twice"
                 self.reported.add(turn)
@@ -268,6 +283,7 @@ class Chaos:
         playing = self.transport.played.last_frame_turn
         matches = [key for key in self.allowed - self.discarded if 1 + (key[0] * 7 + key[1]) % 0x50 == octet]
         assert any(turn == playing for turn, _ in matches), "sound that nobody adopted"
+        assert playing not in self.interrupted, "sound of an answer that was interrupted"
         if not self.sounded or self.sounded[-1] != playing:
             assert playing not in self.sounded, "two turns sounded at once"
             self.sounded.append(playing)
@@ -298,8 +314,9 @@ class Chaos:
 
 _MENU: list[tuple[Callable[[Chaos], str], float]] = [
     (Chaos.voice, 20), (Chaos.silence, 18), (Chaos.chunk, 20), (Chaos.done, 8), (Chaos.transcript, 12),
-    (Chaos.stage, 1), (Chaos.tool, 1), (Chaos.failure, 3), (Chaos.lost, 1), (Chaos.backend, 2), (Chaos.hold, 1.5),
-    (Chaos.unhold, 3), (Chaos.key, 1), (Chaos.farewell, 0.5), (Chaos.clock_back, 0.5), (Chaos.hang_up, 0.5),
+    (Chaos.stage, 1), (Chaos.tool, 1), (Chaos.tokens, 2), (Chaos.failure, 3), (Chaos.lost, 1), (Chaos.backend, 2),
+    (Chaos.hold, 1.5), (Chaos.unhold, 3), (Chaos.key, 1), (Chaos.farewell, 0.5), (Chaos.clock_back, 0.5),
+    (Chaos.hang_up, 0.5),
 ]  # fmt: skip
 ACTIONS = [action for action, _ in _MENU]
 WEIGHTS = [weight for _, weight in _MENU]
