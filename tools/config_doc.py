@@ -31,9 +31,9 @@ file, line and the nearest valid name. Secrets are read from the environment onl
 CONTEXTS = f"""
 # Contexts
 
-One file per persona in `config/contexts`, named as the dialplan's `AI_CONTEXT` names it; [conversation.md](conversation.md)
-explains what the keys do together. Texts may hold variables in braces: {", ".join(f"`{{{name}}}`" for name in CALL_VARIABLES)},
-and `{{ai_…}}` for a dialplan variable `AI_…`.
+One file per persona in `config/contexts`, named as the dialplan's `AI_CONTEXT` names it;
+[conversation.md](conversation.md) explains what the keys do together. Texts may hold variables in braces:
+{", ".join(f"`{{{name}}}`" for name in CALL_VARIABLES)}, and `{{ai_…}}` for a dialplan variable `AI_…`.
 """
 
 

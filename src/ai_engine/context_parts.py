@@ -87,6 +87,7 @@ class FallbackPolicy(Part):
     act: Literal["dialplan", "transfer", "hang_up"] = "dialplan"
     """`dialplan`: the engine's `asterisk.fallback_context`. `transfer`: `extension`. `hang_up`: after `giving_up`."""
     extension: Extension | None = None
+    """For `act: transfer`. One that the dialplan does not have ends the call."""
     dialplan_context: Extension | None = None
     """Of `extension`; absent: the dialplan context the call came from."""
     after_failures: int | None = Field(default=None, ge=1)
@@ -115,6 +116,7 @@ class SetPhraseRule(Part):
     answer: Annotated[str, AfterValidator(constant)] = ""
     """Said at once, from sound that was rendered before; heard to its end before a transfer or hang-up."""
     extension: Extension | None = None
+    """For `act: transfer`. One that the dialplan does not have ends the call."""
     dialplan_context: Extension | None = None
     """Of `extension`; absent: the dialplan context the call came from."""
 
