@@ -30,7 +30,7 @@ from voice_core.phrase_marks import (
     count_words,
 )
 from voice_core.phrase_words import phrase_words
-from voice_core.speakable import MAX_ASIDE_CHARACTERS, speakable
+from voice_core.speakable import MAX_ASIDE_CHARACTERS, MAX_TAG_CHARACTERS, TAG, speakable
 
 __all__ = ["Phrase", "PhraseCutter", "speakable"]
 
@@ -308,8 +308,14 @@ class PhraseCutter:
         if text.startswith("<|", at):
             end = self._find(">", at + 2, _CONTROL_CHARACTERS, at_end=at_end)
             return None if end is None else end + 1 if end >= 0 else at + 1
-        undecided = "<think>".startswith(text[at : at + 7]) or text[at:] == "<"
-        return None if undecided and not at_end else at + 1
+        if text[at:] == "<" or "<think>".startswith(text[at : at + 7]):
+            return at + 1 if at_end else None
+        if not text[at + 1].isascii() or not (text[at + 1].isalpha() or text[at + 1] == "/"):
+            return at + 1
+        end = self._find(">", at + 1, MAX_TAG_CHARACTERS, at_end=at_end)
+        if end is None:
+            return None
+        return end + 1 if end >= 0 and TAG.fullmatch(text, at, end + 1) else at + 1
 
     def _find(self, closer: str, start: int, reach: int, *, at_end: bool) -> int | None:
         """Index of `closer` on this line within `reach` characters; -1: it is not there; None: it may yet come."""

@@ -297,6 +297,22 @@ def test_every_plain_word_is_spoken_once_and_in_order(words):
         ("<think>secret", ""),
         ("Great! 😀👍🏽 ❤️ 🇩🇪", "Great!"),
         ("5 * 3 and 5*3 and snake_case and a_b@example.com", "5 * 3 and 5*3 and snake_case and a_b@example.com"),
+        ("(lacht) Gern! *räuspert sich* Also.", "Gern! Also."),
+        ("¡Claro! (risas) *sonríe* Sí.", "¡Claro! Sí."),
+        ("Oui (rires), bien sûr *sourit*.", "Oui, bien sûr."),
+        ("はい（笑）そうです。", "はい そうです。"),
+        ("(ride the bus) and (pause de midi)", "(ride the bus) and"),
+        ("Wait <break time='1s'/> here <b>now</b><end_of_turn>", "Wait here now"),
+        ("<<SYS>> Hi", "Hi"),
+        ("if a < b and c > d, <5", "if a < b and c > d, <5"),
+        ("Assistant: Hello. Your assistant: me", "Hello. Your assistant: me"),
+        ("Bread &amp; butter&nbsp;now", "Bread & butter now"),
+        ("| Day | Hours |\n|---|:--|\n| Mon | 9 |", "Day, Hours. Mon, 9."),
+        ("1\\. not \\*this\\*", "1. not this"),
+        ("soft\u00adhy\u200bphen", "softhyphen"),
+        ("Go → there ✓ 1️⃣", "Go there 1"),
+        ("- - * deep\n◦ point", "deep point"),
+        ("[one [two [three]]] four", "four"),
         ("---", ""),
         ("...", ""),
         ("😀", ""),
@@ -307,6 +323,44 @@ def test_only_what_is_for_the_ear_is_spoken(text, spoken):
     assert speakable(text) == spoken
 
 
-@given(text=REPLIES)
+@given(text=REPLIES | st.text(st.sampled_from("<>[](){}*_-#`~|\\\\&,.:; a1\n（😀"), max_size=60))
+@example(text="[" * 40 + "a" + "]" * 40)
+@example(text="a" + "," * 40)
+@example(text="a " + "- " * 40)
 def test_cleaning_twice_changes_nothing(text):
     assert speakable(speakable(text)) == speakable(text)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[",
+        "[a]",
+        "<",
+        "<a ",
+        "<|",
+        "<think>",
+        "*",
+        "*a",
+        "_*",
+        ",",
+        " ,",
+        "- ",
+        "> ",
+        "(",
+        "`",
+        "|",
+        "| -",
+        "&amp;",
+        "😀",
+    ],
+)
+def test_a_hundred_thousand_signs_are_no_more_work_than_as_many_letters(piece):
+    """Both the cleaner, and the cutter when they arrive in pieces. Quadratic work would take many minutes."""
+    text = piece * (100_000 // len(piece)) + " end."
+    assert speakable(text + "]" * 50_000) is not None
+    cutter = PhraseCutter()
+    for at in range(0, len(text), 1000):
+        cutter.feed(text[at : at + 1000])
+    cutter.end()

@@ -33,8 +33,9 @@ from voice_wire.messages import Sampling
 log = structlog.get_logger(__name__)
 
 
-SMALL_MODEL_SAMPLING: Final = Sampling(temperature=0.0, max_tokens=40, sanitize_output=True)
-LARGER_MODEL_SAMPLING: Final = Sampling(temperature=0.4, max_tokens=160, sanitize_output=True)
+SMALL_MODEL_SAMPLING: Final = Sampling(temperature=0.0, max_tokens=40, sanitize_output=False)
+LARGER_MODEL_SAMPLING: Final = Sampling(temperature=0.4, max_tokens=160, sanitize_output=False)
+"""The marks are wanted: without its stars *laughs* is a word like others. `PhraseCutter` leaves out both."""
 
 
 class AnswerMatcher(Protocol):
