@@ -18,6 +18,7 @@ SHORT = [
     pytest.param("many_sessions", ["--short"], "many_sessions", marks=pytest.mark.models),
     pytest.param("tool_decisions", ["--short"], "tool_decisions", marks=pytest.mark.models),
     pytest.param("turn_stages", ["--short"], "turn_stages", marks=pytest.mark.models),
+    pytest.param("echo_map", ["--short"], "echo_map", marks=pytest.mark.models),
     pytest.param("turn_cut_offs", ["--short"], "turn_cut_offs", marks=pytest.mark.models),
     pytest.param("barge_in", ["--short"], "barge_in", marks=[pytest.mark.models, pytest.mark.asterisk]),
 ]
