@@ -54,7 +54,8 @@ class RealCaller:
         self._folder = folder
         self._utterances: list[tuple[Utterance, list[Voiced]]] = []
         self._going_on: Utterance | None = None
-        self.hung_up = False
+        self._acted_s = time.monotonic()
+        """What sounds from here on answers what the caller did last."""
 
     @property
     def spoken(self) -> list[tuple[float, float]]:
@@ -76,15 +77,14 @@ class RealCaller:
             delay_ms = max(line.echo.delay_ms, _LEAST_ECHO_DELAY_MS)
             self._call.enter_room(loss_db=line.echo.loss_db, delay_ms=delay_ms)
 
-    async def prepare(self, steps: tuple[Step, ...]) -> None:
-        """Have everything spoken before the call begins."""
-        for step in steps:
-            spoken = step.interrupt.say if step.interrupt is not None else step.say
-            if spoken is not None:
-                await self._voice.sound(spoken, self._folder)
-
     async def carry_out(self, step: Step, persona: Persona) -> None:
         """Raises `CallEnded` and `WaitTimedOut`."""
+        begun_s = time.monotonic()
+        await self._carry_out(step, persona)
+        if step.pause is None:
+            self._acted_s = begun_s if step.keys is not None else time.monotonic()
+
+    async def _carry_out(self, step: Step, persona: Persona) -> None:
         match step.value:
             case Say() as say:
                 await self._say(say)
@@ -113,7 +113,6 @@ class RealCaller:
                 await self._call.resume()
                 await self._wait(lambda: self._record.state[0] != "held", _SPEAK_LIMIT_S, "the engine sees its end")
             case _:
-                self.hung_up = True
                 await self._call.hangup()
 
     async def _say(self, say: Say) -> None:
@@ -151,16 +150,15 @@ class RealCaller:
         await self._wait(spoken, _SPEAK_LIMIT_S, f"{after_ms:g} ms of the agent's turn")
 
     async def _until(self, until: Until, persona: Persona) -> None:
-        asked_s = time.monotonic()
         if self._going_on is not None and until.what == "quiet":
             await self._going_on.sent()
         match until.what:
             case "end":
                 await self._call.wait_ended(until.limit_s)
             case "agent":
-                await self._wait(lambda: self._new_turn(asked_s), until.limit_s, "a turn of the agent")
+                await self._wait(lambda: self._new_turn(self._acted_s), until.limit_s, "a turn of the agent")
             case "question":
-                await self._wait(lambda: self._pauses(asked_s), until.limit_s, "the end of a question")
+                await self._wait(lambda: self._pauses(self._acted_s), until.limit_s, "the end of a question")
             case "quiet":
                 await self._wait(lambda: self._quiet(persona), until.limit_s, "quiet")
 

@@ -18,12 +18,13 @@ from tools.call.wav import RATE_HZ, Pcm, read_wav, write_wav
 from tools.scenarios.judge import with_digits
 from tools.scenarios.model import SPEECH_DBFS, Say
 from tools.speech import CALLER_PITCH, speak, transcribe
+from voice_wire.audio import decode_mulaw, encode_mulaw
 
 NEVER_STOPS_GAP_S: Final = 0.2
 _SECOND_PITCH: Final = 0.9
 _TRIES: Final = 8
-_AROUND: Final = 3 * RATE_HZ // 10
-"""Silence before and after, as a recogniser gets it in a call."""
+_AROUND_S: Final = ((0.05, 0.15), (0.3, 0.5))
+"""Silence before and after: a recogniser gets it with less or more in a call, and is to understand it either way."""
 _PIECES_APART_MS: Final = 1500
 _LONGEST_PIECE_S: Final = 25.0
 """Whisper takes 30 s at once."""
@@ -66,7 +67,7 @@ class CallerVoice:
         best, best_share = np.zeros(0, np.int16), -1.0
         for _ in range(_TRIES):
             pcm = _voiced_part(await speak(self._url, text, token=self._token, pitch=pitch))
-            share = _share(text, await transcribe(self._url, np.pad(pcm, _AROUND), token=self._token))
+            share = await self._understood(text, pcm)
             if share > best_share:
                 best, best_share = pcm, share
             if share >= _UNDERSTOOD:
@@ -76,6 +77,15 @@ class CallerVoice:
         write_wav(partial, best)
         partial.replace(kept)
         return best
+
+    async def _understood(self, text: str, pcm: Pcm) -> float:
+        """The share of the words that come through telephone and recogniser, at the worst."""
+        on_the_line = decode_mulaw(encode_mulaw(pcm))
+        shares = []
+        for before_s, after_s in _AROUND_S:
+            padded = np.pad(on_the_line, (round(before_s * RATE_HZ), round(after_s * RATE_HZ)))
+            shares.append(_share(text, await transcribe(self._url, padded, token=self._token)))
+        return min(shares)
 
     async def understand(self, pcm: Pcm) -> str:
         """Everything that the recogniser hears in a recording, its pieces one after the other."""
