@@ -30,9 +30,9 @@ from ai_engine.providers.provider import (
 )
 from benchmarks.paused_speech import FRAME, SpokenTurn
 from benchmarks.turn_figures import LATE_MS
-from tools.call.wav import RATE_HZ, Pcm
+from benchmarks.virtual_line import VirtualLine
+from tools.call.wav import Pcm
 from voice_core.end_of_turn import WaitLimits
-from voice_core.playout import Playout
 from voice_wire.audio import MULAW_8K
 
 _TICK_S: Final = 0.02
@@ -42,7 +42,6 @@ _RESULT_S: Final = 0.002
 _GIVE_UP_S: Final = 6.0
 _ANSWER: Final = bytes([0x34, 0xB4]) * 4000
 """One second of a tone at the level of speech (-20 dBFS)."""
-_SILENT: Final = frozenset(b"\xff\x7f")
 _NO_WAITS: Final = frozenset({"semantic_span_ms"})
 _SPREAD: Final = 0.15
 """Of the times, as a standard deviation of their logarithm."""
@@ -91,39 +90,6 @@ class Outcome:
         return self.answer_ms is None or self.wait_ms is None or self.wait_ms > LATE_MS
 
 
-class _Line:
-    """A `MediaTransport` without a network: what was sent is looked at and gone."""
-
-    format = MULAW_8K
-    pcm_rate_hz = RATE_HZ
-
-    def __init__(self) -> None:
-        self.played = Playout(MULAW_8K)
-        self.sounding = False
-
-    def receive(self, now: float) -> Frame:
-        raise NotImplementedError("the caller's frames come from the turns")
-
-    def transmit(self, now: float) -> None:
-        frame = self.played.next_frame(now)
-        self.sounding = frame is not None and not _SILENT.issuperset(frame)
-
-    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
-        self.played.play(turn, audio, text, now)
-
-    def pause(self, now: float) -> None:
-        self.played.pause(now)
-
-    def resume(self, now: float) -> None:
-        self.played.resume(now)
-
-    def flush(self, now: float) -> None:
-        self.played.flush(now)
-
-    async def close(self) -> None:
-        return
-
-
 @dataclass(slots=True)
 class _Decode:
     turn: int
@@ -150,7 +116,7 @@ class VirtualCall:
         self._ears = ears
         self._latencies = latencies
         self._rng = rng
-        self._line = _Line()
+        self._line = VirtualLine()
         self._conversation = Conversation(
             self._line, settings=ConversationSettings(wait=waits), phrases=Phrases(greeting="", filler="")
         )
