@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.turn_budget import spread
-from benchmarks.turn_figures import Question, figures, judge
+from benchmarks.turn_budget import BUDGET_MS, OUTSIDE, spread
+from benchmarks.turn_figures import Question, as_dict, figures, judge
 from benchmarks.turn_latency import choose, load_questions
 from local_ai_server.catalog import ModelMissing, find_model
 from tools.call import Recording
@@ -78,6 +78,47 @@ def test_a_turn_without_a_reply_is_unanswered() -> None:
     assert not turn.answered
     assert turn.trouble
     assert figures([turn], echo_ms=0.0)["unanswered"] == 1
+
+
+def test_an_end_found_far_too_late_is_missed_though_it_was_answered() -> None:
+    heard = recording([(1.0, 2.0)], [(4.2, 5.0)])
+    late, quick = (
+        judge(PLAIN, heard, 101.0, 102.0, [CALLER_TURN, agent_turn(end_of_turn=ms, first_packet=2150)])
+        for ms in (2000, 500)
+    )
+    assert late.answered
+    assert late.missed_end
+    assert not quick.missed_end
+    assert figures([late, quick], echo_ms=0.0)["missed_ends"] == 1
+
+
+def test_a_stage_takes_what_passes_after_the_one_it_waits_for() -> None:
+    heard = recording([(1.0, 2.0)], [(2.75, 3.5)])
+    stages = {"stt_done": 280, "llm_first_token": 480, "end_of_turn": 505, "first_phrase": 560, "tts_first_audio": 640}
+    turn = judge(PLAIN, heard, 101.0, 102.0, [CALLER_TURN, agent_turn(**stages, first_packet=650)])
+    took = {name: mine["took_ms"]["p50"] for name, mine in figures([turn], echo_ms=5.0)["llm"]["stages"].items()}
+    outside = took.pop(OUTSIDE)
+    assert took == {
+        "stt_done": 280, "end_of_turn": 505, "llm_first_token": 200, "first_phrase": 80, "tts_first_audio": 80,
+        "first_packet": 10,
+    }  # fmt: skip
+    assert outside == pytest.approx(750 - 5 - 650, abs=10)
+
+
+@pytest.mark.parametrize(("group", "target_ms"), [("llm", 800), ("known", 550)])
+def test_the_budgets_add_up_to_the_target(group: str, target_ms: float) -> None:
+    assert sum(BUDGET_MS[group].values()) == target_ms
+
+
+def test_a_report_keeps_the_sound_of_a_turn_small() -> None:
+    turn = judge(
+        PLAIN, recording([(1.0, 2.0)], [(2.75, 3.5)]), 101.0, 102.0, [CALLER_TURN, agent_turn(first_packet=650)]
+    )
+    kept = as_dict(turn)
+    sound = kept["clip"]
+    assert sound["from_ms"] == pytest.approx(-1500, abs=10)
+    assert len(sound["caller"]) == len(sound["agent"]) == pytest.approx((1.5 + 0.75 + 1.2) / 0.02, abs=2)
+    assert len(json.dumps(kept)) < 3000
 
 
 def test_the_spread_uses_the_nearest_rank() -> None:
