@@ -321,7 +321,7 @@ class Conversation:
             self._full_duplex.tick(now)
             if self._keypad.complete(now):
                 self._set.typed(self._keypad.take(), now)
-        self._waiting.tick(now, closing=self._closing.begun)
+        self._waiting.tick(now, closing=self._closing.begun, greeting_pending=self._opening.greeting_pending)
         self._tell_state(now)
 
     def _tick_closing(self, now: float) -> None:

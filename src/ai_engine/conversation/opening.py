@@ -53,6 +53,11 @@ class Opening:
         self._telling: Reply | None = None
         self._last = 0.0
 
+    @property
+    def greeting_pending(self) -> bool:
+        """The greeting is still to come: until then nobody has to be asked whether he is there."""
+        return not self._over and self._due_in_s < math.inf and bool(self._greeting)
+
     def start(self, now: float) -> None:
         """The caller is connected."""
         self._last = now

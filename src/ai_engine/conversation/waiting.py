@@ -81,11 +81,11 @@ class Waiting:
         self.silence.tick(now, quiet=False, on_hold=True)
         self._filler.tick(now, waiting_for=None, caller_speaking=False, on_hold=True)
 
-    def tick(self, now: float, *, closing: bool) -> None:
+    def tick(self, now: float, *, closing: bool, greeting_pending: bool = False) -> None:
         agent, caller = self._agent, self._caller
         speaking = caller.voice.speaking
         quiet = agent.free and caller.utterance is None and caller.interruption is None and not speaking
-        verdict = self.silence.tick(now, quiet=quiet and not closing)
+        verdict = self.silence.tick(now, quiet=quiet and not (closing or greeting_pending))
         if closing:
             return
         if verdict is SilenceVerdict.ASK:

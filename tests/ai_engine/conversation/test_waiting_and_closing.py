@@ -93,6 +93,18 @@ CASES = [
         {"settings": WAITS, "greeting": GREETING},
     ),
     Case(
+        "nobody is asked whether he is there before he was greeted",
+        "pause 2.8\nuntil agent\nuntil quiet\nuntil agent\nuntil quiet",
+        "Y1 Y2",
+        [GREETED, ARE_YOU_THERE],
+        {
+            "settings": ConversationSettings(
+                greeting_mode=GreetingMode.WAIT, greeting_wait_s=3.0, ask_after_s=1.0, give_up_after_s=9.0
+            ),
+            "greeting": GREETING,
+        },
+    ),
+    Case(
         "a cough does not begin the conversation",
         "pause 1\ncough 0.2\nuntil agent\nuntil quiet",
         "S1.1 F1 Y2",
