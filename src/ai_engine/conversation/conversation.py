@@ -29,6 +29,7 @@ from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
 from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, SendAudio
 from ai_engine.conversation.full_duplex import FullDuplex
+from ai_engine.conversation.interruptions import Interruptions
 from ai_engine.conversation.keypad import Keypad
 from ai_engine.conversation.opening import Opening
 from ai_engine.conversation.provider_events import ProviderEvents
@@ -41,11 +42,10 @@ from ai_engine.providers.provider import BackendChanged, CallerSpeech, ProviderE
 from voice_core.end_of_turn import Completeness
 from voice_core.gate import Gate
 from voice_core.history import History
-from voice_core.interruption import Verdict
 from voice_core.turn_words import TurnWords
 from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import AgentSound, VoiceChange
-from voice_core.words import asks_about_now, is_greeting, tokens
+from voice_core.words import is_greeting, tokens
 
 _NO_SOUND_DBFS: Final = -100.0
 
@@ -140,6 +140,16 @@ class Conversation:
         )
         self._closing = Closing(deadline_s=settings.farewell_deadline_s, emit=self._emit)
         self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
+        self._interruptions = Interruptions(
+            transport,
+            self._agent,
+            self._caller,
+            self._gate,
+            self._closing,
+            on_words=self._silence.caller_heard,
+            on_taken=self._floor_taken,
+            emit=self._emit,
+        )
         self._spoke_over_at: float | None = None
         """Onset of what was said over speech that cannot be interrupted."""
         self._came_dbfs: tuple[float | None, float | None] = (None, None)
@@ -160,7 +170,7 @@ class Conversation:
         if self._ended or self._held:
             return
         self._held = True
-        self._drop_suspect(now)
+        self._interruptions.drop(now)
         if self._caller.utterance is not None:
             self._caller.forget(self._caller.utterance)
         self._agent.hold(now)
@@ -265,12 +275,12 @@ class Conversation:
         self._silence.caller_heard()
         reply = self._agent.reply
         if self._closing.begun:
-            self._take_floor(now, "keypad")
+            self._interruptions.take_floor(now, "keypad")
         elif reply is None or self._may_be_interrupted(reply, now):
             if self._caller.interruption is not None:
-                self._commit(now, "keypad")
+                self._interruptions.commit(now, "keypad")
             elif self._agent.sounding:
-                self._take_floor(now, "keypad")
+                self._interruptions.take_floor(now, "keypad")
         self._keypad.press(digit, now)
 
     # --- what comes from the provider ---------------------------------------------------------------------------------
@@ -328,7 +338,7 @@ class Conversation:
         """The farewell is being said; a caller who speaks over one that is for his silence keeps the call."""
         overdue = self._closing.tick(now, sounding=self._playout.speaking(now))
         if self._caller.interruption is not None:
-            self._tick_interruption(now)
+            self._interruptions.tick(now)
         elif overdue:
             self._agent.cut(now)
             self._closing.finish()
@@ -344,7 +354,7 @@ class Conversation:
                 self._spoke_over_at = None
                 self._onset(now)
         if caller.interruption is not None:
-            self._tick_interruption(now)
+            self._interruptions.tick(now)
         utterance = caller.utterance
         if utterance is not None:
             if not caller.voice.speaking:
@@ -422,7 +432,7 @@ class Conversation:
         elif agent.free:
             caller.begin(started_at)
         elif reply is None:
-            self._suspect_interruption(now)
+            self._interruptions.suspect(now)
         elif not self._may_be_interrupted(reply, now) or reply.false_alarms >= self._settings.max_false_alarms:
             self._spoke_over(started_at)
         elif reply.answers and not self._was_heard(reply, now):
@@ -433,7 +443,7 @@ class Conversation:
             self._gate.committed()
             caller.begin(started_at)
         else:
-            self._suspect_interruption(now)
+            self._interruptions.suspect(now)
 
     def _was_heard(self, reply: Reply, now: float) -> bool:
         """Some of `reply` had been heard when the caller began to speak."""
@@ -455,7 +465,7 @@ class Conversation:
         """The caller goes on before any of the answer was heard: the turn was not over."""
         utterance = self._caller.adopted
         if reply.used_tools or utterance is None or utterance.turn != reply.turn:
-            self._take_floor(now, "before the answer")  # what a tool has done cannot be taken back
+            self._interruptions.take_floor(now, "before the answer")  # what a tool has done cannot be taken back
             self._caller.begin(self._caller.voice.started_at)
             return
         if utterance.taken_back >= self._settings.max_take_backs:
@@ -465,62 +475,6 @@ class Conversation:
         self._gate.committed()
         self._caller.take_back(utterance, reply)
         self._emit(Announce("took_back", now))
-
-    # --- interruption -------------------------------------------------------------------------------------------------
-
-    def _suspect_interruption(self, now: float) -> None:
-        self._transport.pause(now)
-        reply = self._agent.filler or self._agent.reply
-        if reply is not None:
-            since_s = max(0.0, now - self._caller.voice.started_at)
-            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now, ago_s=since_s)
-            greeting = reply.kind is ReplyKind.GREETING
-            self._caller.suspect_interruption(after_question=asks_about_now(text, heard), greeting=greeting)
-
-    def _tick_interruption(self, now: float) -> None:
-        caller = self._caller
-        voice, interruption, suspect = caller.voice, caller.interruption, caller.suspect
-        if interruption is None or suspect is None:
-            return
-        if self._agent.free:  # the agent had said everything already
-            self._transport.resume(now)
-            caller.promote_suspect()
-            return
-        verdict = interruption.tick(now, speaking=voice.speaking, voiced_until=voice.voiced_until)
-        if verdict is Verdict.TRANSCRIBE:
-            caller.decode(suspect, now)
-        elif verdict is Verdict.COMMIT or (verdict is Verdict.KEEP and self._closing.begun):
-            self._commit(now, interruption.text or "")
-        elif verdict is not None:
-            kept = verdict is Verdict.KEEP
-            if kept:
-                voice.confirmed()
-                self._silence.caller_heard()
-            elif not tokens(interruption.text or ""):
-                voice.false_alarm()
-                if self._agent.reply is not None:
-                    self._agent.reply.false_alarms += 1
-            caller.drop_suspect(keep=kept)
-            self._transport.resume(now)
-            self._emit(Announce("kept" if kept else "resumed", now, interruption.text or ""))
-
-    def _commit(self, now: float, detail: str) -> None:
-        """What the caller says over the agent takes the floor."""
-        self._caller.voice.confirmed()
-        self._take_floor(now, detail)
-        self._caller.promote_suspect()
-
-    def _take_floor(self, now: float, detail: str) -> None:
-        self._agent.cut(now)
-        self._gate.committed()
-        self._call_off()
-        self._silence.caller_heard()
-        self._emit(Announce("barge_in", now, detail))
-
-    def _drop_suspect(self, now: float) -> None:
-        if self._caller.interruption is not None:
-            self._caller.drop_suspect()
-            self._transport.resume(now)
 
     # --- the agent's floor --------------------------------------------------------------------------------------------
 
@@ -563,7 +517,7 @@ class Conversation:
                 self._closing.insist()
             return
         self.unhold(now)
-        self._drop_suspect(now)
+        self._interruptions.drop(now)
         self._caller.kept = None
         if self._caller.utterance is not None:
             self._caller.forget(self._caller.utterance)
@@ -574,6 +528,11 @@ class Conversation:
             self._say(ReplyKind.FAREWELL, text, now, interruptible=revocable, rendered_only=rendered_only)
         else:
             self._closing.finish()
+
+    def _floor_taken(self) -> None:
+        """By the caller, from the agent."""
+        self._call_off()
+        self._silence.caller_heard()
 
     def _call_off(self) -> None:
         """The caller is there after all."""
@@ -594,7 +553,7 @@ class Conversation:
         self._opening.caller_spoke()
         if self._closing.begun:
             if self._closing.revocable and tokens(event.text):
-                self._take_floor(now, event.text)
+                self._interruptions.take_floor(now, event.text)
         elif event.final:
             self._turn = max(self._turn, event.turn)
             if self._set.heard_by_provider(event.turn, event.text, now):

@@ -1,0 +1,102 @@
+"""What the caller says over the agent: the agent pauses, the words or the length decide, and somebody has the floor.
+
+`voice_core.interruption` holds the rules of one decision; this carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ai_engine.conversation.agent_floor import AgentFloor
+from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.closing import Closing
+from ai_engine.conversation.decisions import Announce, Decision
+from ai_engine.conversation.turns import ReplyKind
+from ai_engine.media.transport import MediaTransport
+from voice_core.gate import Gate
+from voice_core.interruption import Verdict
+from voice_core.words import asks_about_now, tokens
+
+
+class Interruptions:
+    """Emits `Announce`; whatever else is decided goes through the two floors."""
+
+    def __init__(
+        self,
+        transport: MediaTransport,
+        agent: AgentFloor,
+        caller: CallerFloor,
+        gate: Gate,
+        closing: Closing,
+        *,
+        on_words: Callable[[], None],
+        on_taken: Callable[[], None],
+        emit: Callable[[Decision], None],
+    ) -> None:
+        """`on_words`: the caller has said something that counts. `on_taken`: he has taken the floor."""
+        self._transport = transport
+        self._playout = transport.played
+        self._agent = agent
+        self._caller = caller
+        self._gate = gate
+        self._closing = closing
+        self._on_words = on_words
+        self._on_taken = on_taken
+        self._emit = emit
+
+    def suspect(self, now: float) -> None:
+        """A sound over the agent: he pauses until it is known what it was."""
+        self._transport.pause(now)
+        reply = self._agent.filler or self._agent.reply
+        if reply is not None:
+            since_s = max(0.0, now - self._caller.voice.started_at)
+            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now, ago_s=since_s)
+            greeting = reply.kind is ReplyKind.GREETING
+            self._caller.suspect_interruption(after_question=asks_about_now(text, heard), greeting=greeting)
+
+    def tick(self, now: float) -> None:
+        """Time passed while an interruption is suspected."""
+        caller = self._caller
+        voice, interruption, suspect = caller.voice, caller.interruption, caller.suspect
+        if interruption is None or suspect is None:
+            return
+        if self._agent.free:  # the agent had said everything already
+            self._transport.resume(now)
+            caller.promote_suspect()
+            return
+        verdict = interruption.tick(now, speaking=voice.speaking, voiced_until=voice.voiced_until)
+        if verdict is Verdict.TRANSCRIBE:
+            caller.decode(suspect, now)
+        elif verdict is Verdict.COMMIT or (verdict is Verdict.KEEP and self._closing.begun):
+            self.commit(now, interruption.text or "")
+        elif verdict is not None:
+            kept = verdict is Verdict.KEEP
+            if kept:
+                voice.confirmed()
+                self._on_words()
+            elif not tokens(interruption.text or ""):
+                voice.false_alarm()
+                if self._agent.reply is not None:
+                    self._agent.reply.false_alarms += 1
+            caller.drop_suspect(keep=kept)
+            self._transport.resume(now)
+            self._emit(Announce("kept" if kept else "resumed", now, interruption.text or ""))
+
+    def commit(self, now: float, detail: str) -> None:
+        """What the caller says over the agent takes the floor."""
+        self._caller.voice.confirmed()
+        self.take_floor(now, detail)
+        self._caller.promote_suspect()
+
+    def take_floor(self, now: float, detail: str) -> None:
+        """What the agent says ends here, for the reason `detail`."""
+        self._agent.cut(now)
+        self._gate.committed()
+        self._on_taken()
+        self._emit(Announce("barge_in", now, detail))
+
+    def drop(self, now: float) -> None:
+        """What was suspected does not matter any more: the agent may go on."""
+        if self._caller.interruption is not None:
+            self._caller.drop_suspect()
+            self._transport.resume(now)
