@@ -52,7 +52,8 @@ class SetPhrases:
             for pattern in phrase.said:
                 check_pattern(pattern)
         words = LANGUAGES.get(language.partition("-")[0], _NONE)
-        self._no_then = re.compile(rf"\b(?:{'|'.join(words.no)})\b\s*[,.;!–—-]+", re.IGNORECASE) if words.no else None
+        no = "|".join(words.no)
+        self._no_then = re.compile(rf"\b(?:{no})\b\s*[,.;!–—-]+(?=\s*\w)", re.IGNORECASE) if no else None
         self._joints = frozenset(words.joints)
         self._around = re.compile(_any(words.around))
         self._phrases = [(phrase, _alone(phrase, words), _request(phrase, words)) for phrase in phrases]

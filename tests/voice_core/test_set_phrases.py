@@ -85,6 +85,7 @@ The operator manual is missing.
 Where can I find the operator manual?
 Do you have an operator's manual for the bike?
 No operator please.
+Operator? No!
 I don't want to talk to a human.
 I do not need an operator.
 I'm a crane operator.
