@@ -206,7 +206,7 @@ def _never(expect: Expect, observed: Observed) -> Iterator[str]:
             for turn in observed.turns():
                 if turn.began is not None:
                     yield f"the agent was to say nothing, and said {turn.text!r}"
-        elif what == "hung_up" and observed.outcome in ("agent_hung_up", "fell_back"):
+        elif what == "hung_up" and observed.outcome in ("agent_hung_up", "fell_back", "transferred"):
             yield "the agent hung up"
 
 

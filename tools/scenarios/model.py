@@ -35,8 +35,9 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from ai_engine.context_parts import SetPhraseRule, SilencePolicy
 from ai_engine.contexts import Context
 from ai_engine.conversation_section import ConversationSection
 from tools.line_noise import SOUNDS
@@ -84,15 +85,12 @@ class Answer(Part):
     say: str
 
 
-class Patience(Part):
-    """As `silence_policy` of a context."""
-
-    ask_after_s: Positive = 8.0
-    hang_up_after_s: Positive = 20.0
-
-
-LINES: Final = ("are_you_there", "farewell", "apology", "filler", "time_up", "giving_up")
+LINES: Final = ("are_you_there", "farewell", "apology", "filler", "time_warning", "time_up", "giving_up")
 """What a persona says by itself, beside the greeting."""
+_AS_THEY_ARE: Final = (
+    "greeting", "greeting_mode", "greeting_wait_s", "greeting_delay_s", "interruptible_greeting",
+    "prompt", "max_call_s", "time_warning_s",
+)  # fmt: skip
 
 
 def plain(text: str) -> str:
@@ -104,7 +102,12 @@ class Persona(Part):
     """The fields of a context by their names; what is absent is as in any context, but there is no greeting."""
 
     greeting: str = ""
+    greeting_mode: Literal["agent", "wait", "none"] = "agent"
+    greeting_wait_s: Positive = 5.0
+    greeting_delay_s: NotNegative = 0.0
     interruptible_greeting: bool = True
+    disclose_ai: str = ""
+    set_phrases: tuple[SetPhraseRule, ...] = ()
     answers: tuple[Answer, ...] = ()
     prompt: str = "You answer the telephone of a small shop. Answer in one short sentence."
     are_you_there: str | None = None
@@ -112,16 +115,20 @@ class Persona(Part):
     apology: str | None = None
     filler: str | None = ""
     """Empty, which is usual in scenarios: none; null: that of any context."""
+    time_warning: str | None = None
+    time_warning_s: Positive = 60.0
     time_up: str | None = None
     giving_up: str | None = None
-    silence_policy: Patience = Patience()
+    silence_policy: SilencePolicy = SilencePolicy()
     max_call_s: Positive = 1800.0
     conversation: ConversationSection = ConversationSection()  # type: ignore[valid-type]
     """The engine's `conversation` section; what is not written is as it has it."""
 
     def says(self, part: str) -> bool:
         """Some text of this persona's own has `part` in it; otherwise only a language model can have said it."""
-        texts = [self.greeting, *(answer.say for answer in self.answers), *(self.line(name) for name in LINES)]
+        texts = [self.greeting, self.disclose_ai, *(self.line(name) for name in LINES)]
+        texts += [answer.say for answer in self.answers]
+        texts += [rule.answer for rule in self.set_phrases]
         return any(plain(part) in plain(text) for text in texts)
 
     def line(self, name: str) -> str:
@@ -129,6 +136,33 @@ class Persona(Part):
         written: str | None = getattr(self, name)
         default: str | tuple[str, ...] = Context.model_fields[name].default
         return written if written is not None else default if isinstance(default, str) else default[0]
+
+    def context_fields(self) -> dict[str, Any]:
+        """The persona as a context file has it."""
+        pairs = [
+            {"id": f"answer-{number}", "questions": list(answer.ask), "answer": answer.say}
+            for number, answer in enumerate(self.answers, start=1)
+        ]
+        return {
+            **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            **{name: self.line(name) for name in LINES if name != "filler"},
+            "filler": [self.line("filler")] if self.line("filler") else [],
+            "disclose_ai": self.disclose_ai or False,
+            "silence_policy": self.silence_policy.model_dump(),
+            "set_phrases": [rule.model_dump(mode="json", exclude_defaults=True) for rule in self.set_phrases],
+            "known_answers": {"pairs": pairs},
+        }
+
+    @model_validator(mode="after")
+    def _a_context(self) -> Persona:
+        """What no context may say, no persona may either."""
+        try:
+            Context.model_validate(self.context_fields())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"is no context: {where}: {first['msg']}") from None
+        return self
 
 
 # --- what hears and answers in virtual mode ---------------------------------------------------------------------------
@@ -376,7 +410,7 @@ Never = Literal[
 while the caller was speaking. `agent_spoke`: there was any sound of it. `hung_up`: by the agent. Never, whether written
 or not: two fillers without an answer between, a filler over the caller, sound of an answer that was thrown away."""
 
-Outcome = Literal["talking", "caller_hung_up", "agent_hung_up", "fell_back"]
+Outcome = Literal["talking", "caller_hung_up", "agent_hung_up", "fell_back", "transferred"]
 """`talking`: when all steps are done the call is as alive as ever."""
 
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from tools.pbx_instance import Pbx
-from tools.scenarios.model import LINES, Persona, Scenario
+from tools.scenarios.model import Persona, Scenario
 from tools.scenarios.real_voice import CallerVoice
 from tools.stack import PROJECT, Stack
 
@@ -31,25 +31,6 @@ class Part:
     stack: Stack
     scenarios: Mapping[str, Scenario]
     voice: CallerVoice
-
-
-def context_of(persona: Persona) -> dict[str, Any]:
-    """The persona as a context file has it. Its lines are those that virtual mode takes; an empty filler is none,
-    which is a setting (`engine_config`)."""
-    lines = {name: getattr(persona, name) for name in LINES if getattr(persona, name)}
-    pairs = [
-        {"id": f"answer-{number}", "questions": list(answer.ask), "answer": answer.say}
-        for number, answer in enumerate(persona.answers, start=1)
-    ]
-    return {
-        "greeting": persona.greeting,
-        "prompt": persona.prompt,
-        "interruptible_greeting": persona.interruptible_greeting,
-        "silence_policy": persona.silence_policy.model_dump(),
-        "max_call_s": persona.max_call_s,
-        **({"known_answers": {"pairs": pairs}} if pairs else {}),
-        **lines,
-    }
 
 
 def engine_config(persona: Persona) -> dict[str, Any]:
@@ -73,7 +54,7 @@ def make_stack(home: Path, pbx: Pbx, scenarios: Mapping[str, Scenario], *, serve
     contexts = home / "contexts"
     contexts.mkdir(parents=True, exist_ok=True)
     for name, scenario in scenarios.items():
-        (contexts / f"{name}.yaml").write_text(yaml.safe_dump(context_of(scenario.persona), sort_keys=False))
+        (contexts / f"{name}.yaml").write_text(yaml.safe_dump(scenario.persona.context_fields(), sort_keys=False))
     first = next(iter(scenarios))
     config = {
         "conversation": engine_config(scenarios[first].persona),

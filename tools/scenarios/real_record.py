@@ -21,6 +21,7 @@ _OUTCOMES: Final[dict[str, Outcome]] = {
     "caller_hung_up": "caller_hung_up",
     "agent_hung_up": "agent_hung_up",
     "fell_back": "fell_back",
+    "transferred": "transferred",
 }
 
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from ai_engine.call_setup import phrases_for, settings_for
+from ai_engine.context_parts import set_answers
+from ai_engine.contexts import Context
 from ai_engine.conversation import decisions as d
-from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
 from ai_engine.conversation_section import conversation_settings
 from ai_engine.media.transport import Frame
 from tools.call.measure import voiced_segments
@@ -34,7 +37,6 @@ from tools.scenarios.model import (
     Interrupt,
     Keys,
     Outcome,
-    Persona,
     Say,
     Scenario,
     Sound,
@@ -64,6 +66,7 @@ _OVERHEARD_DB: Final = -15.0
 """A second voice below this is not understood."""
 _NEVER_STOPS_GAP_S: Final = 0.2
 _SETTLE_S: Final = 0.1
+_NOW: Final = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 _AFTER_S: Final = 0.5
 """After the script's end, so that what was told last is told."""
 
@@ -111,17 +114,6 @@ def provider_of(scenario: Scenario) -> PersonaProvider:
     return provider
 
 
-def settings_of(persona: Persona) -> ConversationSettings:
-    """As a call makes them of settings and context."""
-    return replace(
-        conversation_settings(persona.conversation),
-        greeting_interruptible=persona.interruptible_greeting,
-        ask_after_s=persona.silence_policy.ask_after_s,
-        give_up_after_s=persona.silence_policy.hang_up_after_s,
-        max_call_s=persona.max_call_s,
-    )
-
-
 class ScenarioCall(VirtualCall):
     """One scenario being run."""
 
@@ -134,11 +126,13 @@ class ScenarioCall(VirtualCall):
         network: VoiceNetwork | None = None,
     ) -> None:
         persona = scenario.persona
+        context = Context.model_validate(persona.context_fields())
         super().__init__(
             (),
             provider=provider_of(scenario),
-            settings=settings_of(persona),
-            phrases=Phrases(greeting=persona.greeting, **{name: persona.line(name) for name in LINES}),
+            settings=settings_for(context, conversation_settings(persona.conversation)),
+            phrases=phrases_for(context.for_call(call_id="scenario", now=_NOW)),
+            set_answers=set_answers(context.set_phrases, context.language),
         )
         self.scenario = scenario
         self.line = VirtualLine(scenario.line, self.now)
@@ -401,6 +395,8 @@ class ScenarioCall(VirtualCall):
                     self._outcome = "agent_hung_up"
                 case d.FallBack():
                     self._outcome = "fell_back"
+                case d.Transfer():
+                    self._outcome = "transferred"
                 case _:
                     pass
         observed.outcome = self._outcome
