@@ -1,8 +1,12 @@
 """Which words lie where in a turn's sound.
 
 A provider says what each piece of audio speaks, at best phrase by phrase. Inside a phrase a word's place is estimated:
-characters are taken to be spoken at an even rate. The rate is the phrase's own once all its audio is there, and before
-that the rate of the phrases spoken so far. Positions are bytes from the beginning of the turn.
+characters are taken to be spoken at an even rate, but for digits and signs, which are spoken as words, and marks inside
+a phrase, where the voice rests. The rate is the phrase's own once all its audio is there, and before that the rate of
+the phrases spoken so far. Positions are bytes from the beginning of the turn.
+
+Against word times that a recogniser found in twelve phrases of one voice, the number of words is wrong by more than one
+for 0.7 % of the time (9.3 % if all characters count the same); `tests/voice_core/test_word_times.py` holds them.
 """
 
 from __future__ import annotations
@@ -11,6 +15,13 @@ import re
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"\S+")
+_DIGIT_LENGTH = 5.0
+"""In characters of other text: "7" is spoken as "seven"."""
+_SIGN_LENGTH = 7.0
+_SIGNS = "$€£%"
+_REST_LENGTH = 5.0
+"""A mark between two words: a third of a second."""
+_RESTS = ",;:.?!"
 
 TYPICAL_MS_PER_CHARACTER = 65.0
 """English read aloud at 160 words a minute, spaces and marks counted."""
@@ -40,6 +51,30 @@ class _Segment:
     start: int
     n_bytes: int = 0
     complete: bool = False
+    lengths: list[float] = field(init=False)
+    """How much is to be spoken before each character, and at last of all."""
+
+    def __post_init__(self) -> None:
+        self.lengths = [0.0]
+        for character, after in zip(self.text, self.text[1:] + ".", strict=False):
+            length = 1.0
+            if character.isdigit():
+                length = _DIGIT_LENGTH
+            elif character in _SIGNS:
+                length = _SIGN_LENGTH
+            elif character in _RESTS and after == " ":
+                length = _REST_LENGTH
+            self.lengths.append(self.lengths[-1] + length)
+
+    @property
+    def length(self) -> float:
+        return self.lengths[-1]
+
+    def word_end(self, word: re.Match[str]) -> float:
+        """Where its last sound is: the rest after a mark is none of it."""
+        end = word.end()
+        rests = self.text[end - 1] in _RESTS and end < len(self.text)
+        return self.lengths[end] - (_REST_LENGTH - 1.0 if rests else 0.0)
 
 
 @dataclass(slots=True)
@@ -85,10 +120,10 @@ class SpokenText:
                 if segment.text:
                     parts.append(segment.text)
                 continue
-            characters = self._characters(segment, position)
+            spoken = self._spoken(segment, position)
             end = 0
             for word in _WORD.finditer(segment.text):
-                if word.end() > characters:
+                if segment.word_end(word) > spoken:
                     break
                 end = word.end()
             if end:
@@ -103,26 +138,27 @@ class SpokenText:
                 continue
             if not segment.text:
                 break
-            characters = self._characters(segment, position)
-            start = 0
+            spoken = self._spoken(segment, position)
+            start = 0.0
             for word in _WORD.finditer(segment.text):
-                if word.start() > characters:
+                if segment.lengths[word.start()] > spoken:
                     break
-                start = word.start()
-            return min(position, segment.start + round(start / len(segment.text) * self._estimated_bytes(segment)))
+                start = segment.lengths[word.start()]
+            return min(position, segment.start + round(start / segment.length * self._estimated_bytes(segment)))
         return position
 
-    def _characters(self, segment: _Segment, position: int) -> float:
+    def _spoken(self, segment: _Segment, position: int) -> float:
+        """How much of the segment's length lies before `position`."""
         n_bytes = self._estimated_bytes(segment)
-        return (position - segment.start) / n_bytes * len(segment.text) if n_bytes else 0.0
+        return (position - segment.start) / n_bytes * segment.length if n_bytes else 0.0
 
     def _estimated_bytes(self, segment: _Segment) -> float:
         if segment.complete:
             return segment.n_bytes
-        return max(segment.n_bytes, len(segment.text) * self.rate.bytes_per_character)
+        return max(segment.n_bytes, segment.length * self.rate.bytes_per_character)
 
     def _complete_last(self) -> None:
         if self._segments and not self._segments[-1].complete:
             last = self._segments[-1]
             last.complete = True
-            self.rate.learn(len(last.text), last.n_bytes)
+            self.rate.learn(round(last.length), last.n_bytes)
