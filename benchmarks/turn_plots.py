@@ -123,7 +123,7 @@ def _draw_sound(axes: Axes, clip: dict[str, Any]) -> None:
 def _stage_rows(stages: dict[str, float], zero: float) -> list[tuple[str, float, float, str]]:
     """Name, begin, end (ms after the caller's last sample) and color of each bar, in the order of what happens."""
     guess_ms = ConversationSettings().speculation_ms
-    rows = [("voice activity hears the end", 0.0, zero, GREY), ("a short pause", zero, zero + guess_ms, GREY)]
+    rows = [("line, voice activity", 0.0, zero, GREY), ("a short pause", zero, zero + guess_ms, GREY)]
 
     def bar(name: str, begin: float | None, end: float | None, color: str) -> None:
         if begin is not None and end is not None:
