@@ -33,11 +33,15 @@ class EngineEvents:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
 
+    def add(self, event: dict[str, Any]) -> None:
+        """One more has come."""
+        self.seen.append(event)
+        self._came.set()
+
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         async for line in response.content:
             if line.startswith(b"data: "):
-                self.seen.append(json.loads(line[6:]))
-                self._came.set()
+                self.add(json.loads(line[6:]))
 
     async def find(self, fits: Callable[[dict[str, Any]], bool], *, start: int, timeout_s: float) -> dict[str, Any]:
         """The first that fits of those from number `start` on. Raises `TimeoutError`."""

@@ -175,7 +175,7 @@ class RealCaller:
         return voiced_ms >= 200 and self._call.agent_quiet_s > 0.25
 
     def _quiet(self, persona: Persona) -> bool:
-        if persona.greeting and not self._record.begun():
+        if persona.greeting and persona.greeting_mode == "agent" and not self._record.begun():
             return False
         state, since_s = self._record.state
         now_s = time.monotonic()

@@ -71,16 +71,18 @@ class CallRecord:
         before, over_at = "", None
         for event in self._mine(until):
             at = self._at(event)
-            if over_at is not None and before == "speaking" and at - over_at > _NEXT_REPLY_S:
-                times.append(over_at)
-            over_at = None
+            if over_at is not None and event["type"] != "call_ended":
+                if before == "speaking" and at - over_at > _NEXT_REPLY_S:
+                    times.append(over_at)
+                over_at = None
             if event["type"] == "agent_turn":
                 over_at = at
             elif event["type"] == "state" and event["state"] not in _IN_BETWEEN:
                 if event["state"] == "speaking" and before != "paused":
                     times.append(at)
                 before = event["state"]
-        if over_at is not None and before == "speaking" and time.monotonic() - over_at > _NEXT_REPLY_S:
+        alive = not any(event["type"] == "call_ended" for event in self._mine(until))
+        if alive and over_at is not None and before == "speaking" and time.monotonic() - over_at > _NEXT_REPLY_S:
             times.append(over_at)
         return times
 
@@ -94,8 +96,8 @@ class CallRecord:
                 case "caller_turn":
                     observed.happened.append(judge.CallerTurn(at, event["text"]))
                 case "agent_turn":
-                    first_sound = next((time_s for time_s in reversed(begun) if time_s <= at), None)
-                    begun = [time_s for time_s in begun if time_s > at]
+                    first_sound = next((time_s for time_s in reversed(begun) if time_s < at), None)
+                    begun = [time_s for time_s in begun if time_s >= at]
                     turn = judge.AgentTurn(at, event["text"], event["interrupted"], first_sound, _kind(persona, event))
                     observed.happened.append(turn)
                 case "state":
