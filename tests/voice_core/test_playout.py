@@ -302,6 +302,35 @@ def test_a_flush_ends_a_pause_and_leaves_no_sound_behind():
     assert line.sent_s == pytest.approx(0.22)
 
 
+def test_a_flush_with_nothing_queued_changes_nothing():
+    line = Line()
+    line.playout.flush(line.now)
+    assert line.playout.idle(line.now)
+    line.play(1, 0.2, "One.")
+    line.end(1)
+    line.run(0.4)
+    line.playout.flush(line.now)
+    assert line.playout.heard_text(1, line.now) == "One."
+    line.playout.pause(line.now)
+    line.playout.flush(line.now)
+    assert not line.playout.paused
+    line.play(2, 0.1, "Two.")
+    line.run(0.2)
+    assert line.sent_s == pytest.approx(0.3)
+
+
+def test_a_turn_that_breaks_off_in_a_phrase_has_not_said_all_of_it():
+    line = Line()
+    line.play(1, 0.5, "One two.")
+    line.play(1, 0.5, "Three four five six seven eight nine.")
+    line.playout.end_turn(1, line.now, cut_short=True)
+    line.run(1.2)
+    assert line.playout.finished(1, line.now)
+    heard = line.playout.heard_text(1, line.now)
+    assert heard.startswith("One two.")
+    assert len(heard.split()) < 6, "half a second holds no seven words"
+
+
 def test_a_turn_that_was_flushed_before_it_sounded_may_be_played_again():
     line = Line()
     line.play(1, 0.1, "first try")

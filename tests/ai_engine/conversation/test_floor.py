@@ -116,6 +116,13 @@ CASES = [
         streaming=False,
     ),
     Case(
+        "the STT takes three seconds for a word: length decides, and the words come all the same",
+        TALKING + "say one two three four five\nuntil agent\nuntil quiet",
+        [*cut("We are open", "one two three four five"), ANSWERED],
+        committed=1,
+        call={"provider": {"stt_s": 3.0}},
+    ),
+    Case(
         "the provider is lost while an interruption is suspected: the agent's sound goes on",
         TALKING + "cough 0.25\npause 0.25\nlost\npause 1\nuntil quiet",
         [ASKED, f"assistant: {LONG}"],
