@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ai_engine.media.echo import canceller_for
+from ai_engine.media.echo import WebRtcCanceller
 from benchmarks.echo_calls import TURNS_PER_CALL, Cell, EchoCall, SteppedDetector, Tally, whisper
 from benchmarks.echo_report import DELAYS_MS, LOSSES_DB, MODES, table, write_docs
 from benchmarks.echo_speech import make_stock
@@ -36,7 +36,7 @@ def measure(mode: str, cells: Sequence[Cell], turns: int, seed: int, *, short: b
     stock = make_stock(CACHE, short=short)
     hear = whisper()
     detector = SteppedDetector(WEIGHTS, len(cells))
-    make_canceller = canceller_for("cancel" if mode == "cancel" else "off")
+    make_canceller = WebRtcCanceller if mode == "cancel" else None
     tallies = [Tally() for _ in cells]
     calls: list[EchoCall | None] = [None] * len(cells)
     placed = [0] * len(cells)

@@ -63,7 +63,7 @@ from ai_engine.conversation.decisions import (
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
-from ai_engine.media.echo import MakeCanceller, guard_for
+from ai_engine.media.echo import GuardMaker
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
 from ai_engine.media.rtp_transport import RtpTransport
@@ -117,7 +117,7 @@ class CallServices:
     report: Callable[[str], CallReport]
     """Makes the report of the call with that id."""
     turn_ending: TurnEnding | None = None
-    make_canceller: MakeCanceller | None = None
+    guard_echo: GuardMaker | None = None
     """None: only words and pauses tell when a caller has finished."""
 
 
@@ -316,7 +316,7 @@ class Call:
             control=asyncio.get_running_loop(),
             on_decisions=self._carry_out,
             on_failed=lambda _error: self.finish(Outcome.FAILED),
-            echo=guard_for(transport, services.make_canceller),
+            echo=services.guard_echo(transport) if services.guard_echo is not None else None,
         )
         self._media = media
         if services.turn_ending is not None:

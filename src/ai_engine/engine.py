@@ -31,7 +31,7 @@ from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.conversation_section import conversation_settings
 from ai_engine.http_api import HttpApi, Readiness
 from ai_engine.live_events import LiveEvents
-from ai_engine.media.echo import canceller_for
+from ai_engine.media.echo import guards_for
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp_transport import WIRE_FORMATS, RtpTransport
@@ -76,7 +76,7 @@ class Engine:
         self._ids = OwnIds("".join(c if c.isalnum() else "_" for c in asterisk.app)[:32])
         self._media = MediaLoop()
         self._detector = SpeechDetector(settings.models_folder / "vad" / "silero_vad.onnx", self._media.post)
-        self._make_canceller = canceller_for(settings.media.echo)
+        self._guard_echo = guards_for(settings.media.echo)
         ports = settings.media.ports
         self._ports = RtpPorts(ports.first, ports.last, host=settings.media.bind)
         self._http = HttpApi(
@@ -208,7 +208,7 @@ class Engine:
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=lambda call_id: CallReport(call_id, self.metrics, self.live),
             turn_ending=turn_ending,
-            make_canceller=self._make_canceller,
+            guard_echo=self._guard_echo,
         )
 
     async def _prepare_contexts(self) -> None:

@@ -80,8 +80,9 @@ class MediaSettings(Section):
     """Addresses media may come from besides Asterisk's own."""
     downstream_ms: int = Field(default=80, ge=0, le=2000)
     """From a packet leaving us to the caller hearing it."""
-    echo: Literal["auto", "cancel", "off"] = "off"
-    """The agent's sound taken out of the caller's: where the extra `echo` is installed, always, never."""
+    echo: Literal["auto", "always", "off"] = "auto"
+    """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
+    (every caller has his loudspeaker on), never."""
 
 
 class HttpSettings(Section):

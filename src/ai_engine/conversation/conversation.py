@@ -31,6 +31,7 @@ from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBac
 from ai_engine.conversation.full_duplex import FullDuplex
 from ai_engine.conversation.interruptions import Interruptions
 from ai_engine.conversation.keypad import Keypad
+from ai_engine.conversation.onsets import Onsets
 from ai_engine.conversation.opening import Opening
 from ai_engine.conversation.provider_events import ProviderEvents
 from ai_engine.conversation.recovery import Recovery
@@ -150,8 +151,16 @@ class Conversation:
             on_taken=self._floor_taken,
             emit=self._emit,
         )
-        self._spoke_over_at: float | None = None
-        """Onset of what was said over speech that cannot be interrupted."""
+        self._onsets = Onsets(
+            self._agent,
+            self._caller,
+            self._playout,
+            self._gate,
+            settings,
+            interruptions=self._interruptions,
+            on_way_given=self._call_off,
+            emit=self._emit,
+        )
         self._came_dbfs: tuple[float | None, float | None] = (None, None)
         """Of the last frames, which cover a window of voice activity."""
         self._held = False
@@ -235,6 +244,12 @@ class Conversation:
         self._came_dbfs = (self._came_dbfs[1], frame.came_dbfs)
         self._caller.hear(frame.pcm, now)
 
+    def echo_found(self, now: float) -> None:
+        """The caller's line carries the agent's echo, which is taken out from now on: what was suspected was that."""
+        if not self._ended and self._caller.interruption is not None:
+            self._caller.voice.reset()
+            self._interruptions.drop(now)
+
     def speech_probability(self, probability: float, at: float, now: float) -> None:
         """The network's judgement of the window that ended `at`."""
         if self._ended or self._held or self._full_duplex is not None:
@@ -276,7 +291,7 @@ class Conversation:
         reply = self._agent.reply
         if self._closing.begun:
             self._interruptions.take_floor(now, "keypad")
-        elif reply is None or self._may_be_interrupted(reply, now):
+        elif reply is None or self._onsets.may_be_interrupted(reply, now):
             if self._caller.interruption is not None:
                 self._interruptions.commit(now, "keypad")
             elif self._agent.sounding:
@@ -345,14 +360,7 @@ class Conversation:
 
     def _tick_turns(self, now: float) -> None:
         caller = self._caller
-        if self._agent.free and self._gate.opened is None and self._playout.idle(now):
-            self._heard_to_the_end(now)
-        reply = self._agent.reply
-        if reply is not None and reply.locked_text and caller.voice.speaking and self._may_be_interrupted(reply, now):
-            reply.locked_text = ""  # he who has gone on speaking until here interrupts now
-            if self._spoke_over_at is not None:
-                self._spoke_over_at = None
-                self._onset(now)
+        self._onsets.tick(now)
         if caller.interruption is not None:
             self._interruptions.tick(now)
         utterance = caller.utterance
@@ -402,79 +410,13 @@ class Conversation:
         begun_late = attempt.begun_at - self._caller.voice.voiced_until > self._transcript_s
         return begun_late and now - attempt.begun_at < self._transcript_s
 
-    def _heard_to_the_end(self, now: float) -> None:
-        """The agent has been heard to the end; what was said over it has its turn now."""
-        self._gate.heard()
-        caller = self._caller
-        if caller.interruption is not None or caller.utterance is not None:
-            return
-        started_at, self._spoke_over_at = self._spoke_over_at, None
-        if caller.kept is not None:
-            caller.begin(caller.kept.started_at)
-        elif started_at is not None and now - caller.voice.voiced_until < self._settings.withheld_ms / 1000:
-            caller.begin(started_at)
-
     # --- the caller's voice -------------------------------------------------------------------------------------------
 
     def _voice_changed(self, change: VoiceChange | None, now: float) -> None:
         if change is VoiceChange.ONSET and (not self._closing.begun or self._closing.revocable):
-            self._onset(now)
+            self._onsets.onset(now)
         elif change is VoiceChange.OFFSET:
             self._caller.paused()
-
-    def _onset(self, now: float) -> None:
-        caller, agent = self._caller, self._agent
-        reply, started_at = agent.reply, caller.voice.started_at
-        if caller.utterance is not None:
-            caller.goes_on(caller.utterance)
-        elif caller.interruption is not None:
-            pass  # the interruption asks the voice activity itself
-        elif agent.free:
-            caller.begin(started_at)
-        elif reply is None:
-            self._interruptions.suspect(now)
-        elif not self._may_be_interrupted(reply, now) or reply.false_alarms >= self._settings.max_false_alarms:
-            self._spoke_over(started_at)
-        elif reply.answers and not self._was_heard(reply, now):
-            self._take_back(reply, now)
-        elif reply.gives_way and not reply.sounded:
-            agent.cut(now)
-            self._call_off()
-            self._gate.committed()
-            caller.begin(started_at)
-        else:
-            self._interruptions.suspect(now)
-
-    def _was_heard(self, reply: Reply, now: float) -> bool:
-        """Some of `reply` had been heard when the caller began to speak."""
-        heard_at = self._playout.first_heard_at(reply.turn, now) if reply.sounded else None
-        return heard_at is not None and self._caller.voice.started_at >= heard_at
-
-    def _may_be_interrupted(self, reply: Reply, now: float) -> bool:
-        if not reply.interruptible or not reply.locked_text:
-            return reply.interruptible
-        return len(self._playout.heard_text(reply.turn, now)) >= len(reply.locked_text)
-
-    def _spoke_over(self, started_at: float) -> None:
-        """The caller begins to speak over what cannot be interrupted: it has its turn later, as far as it is kept."""
-        earlier = self._spoke_over_at
-        if earlier is None or started_at - earlier > self._settings.withheld_ms / 1000:
-            self._spoke_over_at = started_at
-
-    def _take_back(self, reply: Reply, now: float) -> None:
-        """The caller goes on before any of the answer was heard: the turn was not over."""
-        utterance = self._caller.adopted
-        if reply.used_tools or utterance is None or utterance.turn != reply.turn:
-            self._interruptions.take_floor(now, "before the answer")  # what a tool has done cannot be taken back
-            self._caller.begin(self._caller.voice.started_at)
-            return
-        if utterance.taken_back >= self._settings.max_take_backs:
-            self._spoke_over(self._caller.voice.started_at)
-            return
-        self._agent.withdraw(now)
-        self._gate.committed()
-        self._caller.take_back(utterance, reply)
-        self._emit(Announce("took_back", now))
 
     # --- the agent's floor --------------------------------------------------------------------------------------------
 

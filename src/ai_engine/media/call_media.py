@@ -107,7 +107,10 @@ class CallMedia:
         transport, conversation = self.transport, self.conversation
         echo, frame = self._echo, transport.receive(now)
         if echo is not None:
+            engaged = echo.engaged
             frame = echo.hear(frame)
+            if echo.engaged and not engaged:
+                conversation.echo_found(now)
         conversation.hear(frame, now)
         if self._stream is not None:
             self._stream.push(frame.pcm, now)

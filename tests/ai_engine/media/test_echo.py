@@ -18,8 +18,9 @@ from ai_engine.media.echo import (
     EchoGuard,
     EchoUnavailable,
     WebRtcCanceller,
-    canceller_for,
     guard_for,
+    guards_for,
+    resemblance,
 )
 from ai_engine.media.transport import Frame, FrameKind
 from benchmarks.echo_calls import Cell, EchoCall, EchoLine, Line, SteppedDetector, Stock, Tally
@@ -102,9 +103,36 @@ def test_a_caller_who_talks_over_the_agent_gets_through() -> None:
 
 
 def test_a_line_without_echo_is_left_as_it_is() -> None:
-    far, caller = speech(6, seed=1), speech(6, seed=5)
-    out = through(EchoGuard(WebRtcCanceller(RATE_HZ), MULAW_8K), caller, frames_of(far))
-    assert abs(level_dbfs(out) - level_dbfs(caller)) < 3
+    far, caller = speech(8, seed=1), speech(8, seed=5)
+    guard = EchoGuard(WebRtcCanceller(RATE_HZ), MULAW_8K)
+    assert np.array_equal(through(guard, caller, frames_of(far)), caller)
+    assert not guard.engaged
+
+
+@pytest.mark.parametrize("loss_db", [6, 20, 26])
+def test_an_echo_is_found_within_a_second(loss_db: float) -> None:
+    far = speech(2, seed=3)
+    guard = EchoGuard(WebRtcCanceller(RATE_HZ), MULAW_8K)
+    through(guard, echo_of(far, loss_db=loss_db, delay_ms=150), frames_of(far))
+    assert guard.engaged
+
+
+def test_where_the_echo_ends_the_canceller_is_left() -> None:
+    far, caller = speech(30, seed=1), speech(30, seed=5)
+    caller[: 4 * RATE_HZ] = echo_of(far, loss_db=10, delay_ms=150)[: 4 * RATE_HZ]
+    guard = EchoGuard(WebRtcCanceller(RATE_HZ), MULAW_8K)
+    out = through(guard, caller, frames_of(far))
+    assert not guard.engaged
+    assert np.array_equal(out[-RATE_HZ:], caller[-RATE_HZ:])
+
+
+def test_resemblance_knows_a_part_of_what_was_sent() -> None:
+    far, other = speech(0.76, seed=1), speech(0.26, seed=5)
+    part = (far[1000 : 1000 + other.size] // 20).tobytes()
+    assert resemblance(part, far.tobytes()) > 0.9
+    assert resemblance(other.tobytes(), far.tobytes()) < 0.33
+    assert resemblance(bytes(2 * other.size), far.tobytes()) == 0
+    assert resemblance(other.tobytes(), bytes(2 * far.size)) < 0.1
 
 
 @pytest.mark.parametrize("silent_s", [0.1, 0.5, 2.0])
@@ -157,7 +185,7 @@ def near(n: int) -> Frame:
 
 def test_it_rests_until_the_agent_speaks() -> None:
     notes = Notes()
-    guard = EchoGuard(notes, PCM_8K)
+    guard = EchoGuard(notes, PCM_8K, always=True)
     for n in range(10):
         frame = near(n)
         assert guard.hear(frame) is frame
@@ -168,7 +196,7 @@ def test_it_rests_until_the_agent_speaks() -> None:
 
 def test_each_frame_meets_what_was_sent_in_the_tick_before() -> None:
     notes = Notes()
-    guard = EchoGuard(notes, PCM_8K)
+    guard = EchoGuard(notes, PCM_8K, always=True)
     guard.hear(near(1))
     guard.sent(LOUD)
     assert guard.hear(near(2)).pcm == bytes(2 * FRAME)
@@ -183,7 +211,7 @@ def test_each_frame_meets_what_was_sent_in_the_tick_before() -> None:
 
 
 def test_it_works_on_while_an_echo_may_come_and_leaves_in_a_pause() -> None:
-    guard = EchoGuard(Notes(), PCM_8K)
+    guard = EchoGuard(Notes(), PCM_8K, always=True)
     guard.hear(near(1))
     guard.sent(LOUD)
     loud = Frame(b"\x00\x20" * FRAME, FrameKind.SPEECH)
@@ -196,7 +224,7 @@ def test_it_works_on_while_an_echo_may_come_and_leaves_in_a_pause() -> None:
 
 
 def test_a_caller_who_never_pauses_does_not_keep_it_working() -> None:
-    guard = EchoGuard(Notes(), PCM_8K)
+    guard = EchoGuard(Notes(), PCM_8K, always=True)
     guard.sent(LOUD)
     loud = Frame(b"\x00\x20" * FRAME, FrameKind.SPEECH)
     for _ in range(400):
@@ -206,7 +234,7 @@ def test_a_caller_who_never_pauses_does_not_keep_it_working() -> None:
 
 
 def test_a_canceller_that_fails_is_given_up() -> None:
-    guard = EchoGuard(Notes(fails_at=3), PCM_8K)
+    guard = EchoGuard(Notes(fails_at=3), PCM_8K, always=True)
     for n in range(6):
         frame = near(n)
         heard = guard.hear(frame)
@@ -217,7 +245,7 @@ def test_a_canceller_that_fails_is_given_up() -> None:
 
 
 def test_a_frame_of_another_length_passes() -> None:
-    guard = EchoGuard(Notes(), PCM_8K)
+    guard = EchoGuard(Notes(), PCM_8K, always=True)
     guard.sent(LOUD)
     short = Frame(b"\x01\x00" * 80, FrameKind.SPEECH)
     assert guard.hear(short) is short
@@ -226,22 +254,26 @@ def test_a_frame_of_another_length_passes() -> None:
 # --- which canceller --------------------------------------------------------------------------------------------------
 
 
-def test_off_and_on() -> None:
-    assert canceller_for("off") is None
-    assert canceller_for("auto") is WebRtcCanceller
-    assert canceller_for("cancel") is WebRtcCanceller
-
-
-def test_without_the_library_auto_does_without_and_cancel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "livekit.rtc.apm", None)
-    assert canceller_for("auto") is None
-    with pytest.raises(EchoUnavailable, match=r"pip install 'parley\[echo\]'"):
-        canceller_for("cancel")
-
-
-def test_a_call_without_a_canceller_for_its_line_has_no_guard() -> None:
+def test_what_the_settings_name() -> None:
     line = EchoLine(Cell(20, 60), np.random.default_rng(0))
-    assert guard_for(line, None) is None
+    assert guards_for("off") is None
+    for choice in ("auto", "always"):
+        make = guards_for(choice)
+        assert make is not None
+        guard = make(line)
+        assert guard is not None
+        assert guard.engaged == (choice == "always")
+
+
+def test_without_the_library_auto_does_without_and_always_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "livekit.rtc.apm", None)
+    assert guards_for("auto") is None
+    with pytest.raises(EchoUnavailable, match=r"pip install 'parley\[echo\]'"):
+        guards_for("always")
+
+
+def test_a_line_that_there_is_no_canceller_for_has_no_guard() -> None:
+    line = EchoLine(Cell(20, 60), np.random.default_rng(0))
     assert guard_for(line, WebRtcCanceller) is not None
     assert guard_for(line, lambda rate_hz: WebRtcCanceller("no rate")) is None  # type: ignore[arg-type]
     line.format = PCM_16K  # and the caller's frames are at 8 kHz
