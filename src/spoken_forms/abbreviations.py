@@ -26,6 +26,8 @@ def passes(language: Language) -> list[Pass]:
         a, b = match[1], match[2]
         if a.lower() == signs.and_ and b.lower() == signs.or_:
             return f"{a} {b}"
+        if a.isupper() and b.isupper():
+            return f"{a} {b}"  # A/C, TCP/IP
         return f"{a} {signs.or_} {b}"
 
     def before(match: re.Match[str]) -> str:
@@ -50,6 +52,8 @@ def passes(language: Language) -> list[Pass]:
         found.insert(2, Pass(re.compile(rf"{boundary}{one_of(inside)}(?=\s?\S)"), before))
     if units:  # 5 min. is said by the unit's name
         found.insert(2, Pass(re.compile(rf"(?<![0-9])(?<![0-9]\s){boundary}{one_of(units)}(?!\w)"), whole))
+    if street := {"de": "straße", "nl": "straat"}.get(language.code):
+        found.append(Pass(re.compile(r"(?<=[a-zäöüß])str\.(?!\w)"), lambda match: keep_stop(match, street)))
     if language.code.startswith("en"):
         found[1:1] = _english(everywhere)
     return found

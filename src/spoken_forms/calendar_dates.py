@@ -76,8 +76,10 @@ def _spellings(language: Language) -> set[str]:
 
 
 def short_date(language: Language, a: int, b: int, before: str) -> str | None:
-    """`a`/`b` as a date without a year; None where it cannot be one."""
+    """`a`/`b` as a date without a year, after the word `before`; None where it is none, or hardly one."""
     day, month = (b, a) if language.month_first else (a, b)
+    if day <= 12 and before.lower() not in language.date_leads:
+        return None
     if not (1 <= month <= 12 and 1 <= day <= _DAYS[month - 1]):
         return None
     return language.date(day, month, None, before)

@@ -58,7 +58,8 @@ def passes(language: Language) -> list[Pass]:
 
 def weekdays(language: Language) -> list[Pass]:
     """Mon–Fri, and short days alone where they can be nothing else."""
-    days = "|".join(sorted(map(re.escape, _both_cases(language.weekdays)), key=len, reverse=True))
+    days = _longest_first(_both_cases(language.weekdays))
+    any_days = _longest_first(_both_cases(language.weekdays) | set(language.weekdays.values()))
     whole = {short.lower() if len(short) > 1 else short: day for short, day in language.weekdays.items()}
     sure = one_of(language.sure_weekdays) if language.sure_weekdays else r"(?!)"
     before_time = r"(?=[.,:]?\s[0-9]{1,2}(?:[:.h][0-9]|\s?[–—-]|\s?(?:Uhr|uur|[ap]\.?m\b|bis|to|a|à|tot)\b|\.\s?[0-9]))"
@@ -72,10 +73,18 @@ def weekdays(language: Language) -> list[Pass]:
     def one_day(match: re.Match[str]) -> str:
         return keep_stop(match, day(match[1]))
 
+    short = _longest_first({name for name in _both_cases(language.weekdays) if len(name) > 1})
+    link = r"(\s(?:a|al|au|bis|to|tot|t/m|through|y|e|et|en|und|and|&)\s)"
+
+    def linked(match: re.Match[str]) -> str:
+        return keep_stop(match, f"{day(match[1])}{match[2]}{day(match[3])}")
+
     return [
-        Pass(re.compile(rf"(?<![\w.])({days})\.?\s?[–—-]\s?({days})(?:\.(?=\s?[\w,;:]))?(?!\w)"), span),
+        Pass(re.compile(rf"(?<![\w.])({any_days})\.?\s?[–—-]\s?({any_days})(?:\.(?=\s?[\w,;:]))?(?!\w)"), span),
+        Pass(re.compile(rf"(?<![\w.])({days})\.?{link}({days})(?![\w-])\.?"), linked),
         Pass(re.compile(rf"(?<![\w.-])({sure})\.?(?![\w-])"), one_day),
         Pass(re.compile(rf"(?<![\w.-])({days}){before_time}\.?(?![\w-])"), one_day),
+        Pass(re.compile(rf"(?<![\w.-])({short})\.(?=\s[^\W\d_A-ZÀ-ÖØ-Þ])"), one_day),  # no sentence begins small
     ]
 
 
@@ -107,6 +116,10 @@ def _is_range(a: str, b: str, *, hyphen: bool) -> bool:
     if len(a) > 4 or (len(a) > 2 and a[0] == "0"):
         return False
     return not hyphen or len(a) <= 2 or int(a) < int(b)
+
+
+def _longest_first(words: set[str]) -> str:
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
 
 
 def _both_cases(words: dict[str, str]) -> set[str]:

@@ -16,6 +16,11 @@ _ABOUT_TELEPHONES: Final = re.compile(
     r"(?i)\b(?:call|dial|phone|ring|text|fax|tel|whatsapp|telephone|mobile|cell|telefon|anruf|rufen|mobil|handy|nummer"
     r"|teléfono|llam|marque|móvil|appel|téléphone|composez|telefono|chiam|cellulare|ligue|telefone|celular|bel|telefoon)"
 )
+_SHORT_NUMBER: Final = re.compile(
+    r"(?<!\w)((?i:call|dial|phone|ring|text|wählen sie|rufen sie|llame al|marque el|appelez le|composez le|chiami il"
+    r"|chiamare il|ligue para o|bel))\s([0-9]{3})(?![\w])(?![.,:/-][0-9])"
+)
+"""112, 911 and their like."""
 _SHAPES: Final = frozenset(
     {(3, 4), (3, 3, 4), (1, 3, 3, 4), (3, 3, 3), (4, 4), (2, 4, 4), (2, 5, 4), (5, 4), (3, 2, 2, 2), (4, 3, 3),
      (1, 3, 4), (2, 2, 2, 2, 2), (3, 3, 2, 2)}
@@ -61,13 +66,17 @@ def passes(language: Language) -> list[Pass]:
         joint = "-" if match[1] == "A" else " "
         return f"{match[1]}{joint}{grouped(language, match[2])}"
 
+    def short_number(match: re.Match[str]) -> str:
+        return f"{match[1]} {language.digits(match[2])}"
+
     names = rf"(?<!\w)(?P<name>(?i:{language.codes}))"
     between = r"(?P<between>(?:\s(?:is|ist|lautet|es|est|è|é|nummer|number|no\.?))?\s?[:#]?\s?)"
     found = [
         Pass(re.compile(rf"{names}{between}(?P<code>[A-Z0-9](?:-?[A-Z0-9]){{2,30}})(?![\w-])(?![.,:/][0-9])"), code),
         Pass(_TELEPHONE, telephone),
+        Pass(_SHORT_NUMBER, short_number),
         Pass(re.compile(r"(?<![\w#&])#\s?([0-9]{1,12})(?![\w])(?![.,:][0-9])"), marked),
-        Pass(re.compile(r"(?<![\w-])([A-Z]{1,4})[- ]?([0-9]{3,12})(?!\w)(?![.,:/-][0-9])"), serial),
+        Pass(re.compile(r"(?<![\w-])([A-Z]{1,4})-?([0-9]{3,12})(?!\w)(?![.,:/-][0-9])"), serial),
         Pass(re.compile(rf"{NOT_INSIDE}(?:{_CITY_CODE[language.code[:2]]})(?![\w-])"), postcode),
     ]
     if language.rooms != r"(?!)":
@@ -97,7 +106,7 @@ def spelled(language: Language, code: str) -> str:
 
 def _is_telephone(match: re.Match[str], groups: list[str], language: Language) -> bool:
     text, digits = match[0], "".join(groups)
-    if not 5 <= len(digits) <= 17:
+    if not 5 <= len(digits) <= 24:
         return False
     separators = set(re.findall(r"[^0-9+()]", text))
     if separators == {"."} and (len(groups) == 2 or (language.decimal_comma and _are_thousands(groups))):
@@ -112,6 +121,8 @@ def _is_telephone(match: re.Match[str], groups: list[str], language: Language) -
         return True
     if len(groups) == 1:
         return len(digits) >= 7 and not digits.endswith("000")
+    if len(groups) > 2 and all(len(group) == 4 for group in groups[:-1]):
+        return True  # a card's or an account's
     return tuple(map(len, groups)) in _SHAPES and len(separators) <= 2 and "/" not in separators
 
 

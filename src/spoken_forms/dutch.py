@@ -28,6 +28,7 @@ class Dutch(Language):
         "jan": 1, "feb": 2, "mrt": 3, "apr": 4, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "sept": 9, "okt": 10,
         "nov": 11, "dec": 12,
     }  # fmt: skip
+    date_leads = frozenset({"op", "tot", "vanaf"})
     day_before_month = r"(?:e|de|ste)?\s"
     weekdays: ClassVar = {
         "ma": "maandag", "di": "dinsdag", "wo": "woensdag", "do": "donderdag", "vr": "vrijdag", "za": "zaterdag",
@@ -35,7 +36,7 @@ class Dutch(Language):
     }  # fmt: skip
 
     clock_word = r"uur|u\b\.?"
-    clock_lead = r"om|tot|vanaf"
+    clock_lead = r"om|van|tot|vanaf"
 
     units = metric_units(
         kilometres=("kilometer", "kilometer"),

@@ -30,6 +30,7 @@ class English(Language):
         "nov": 11, "dec": 12,
     }  # fmt: skip
     month_first = True
+    date_leads = frozenset({"on", "by", "until", "till", "from", "before", "after", "since", "through", "due"})
     day_before_month = r"(?:st|nd|rd|th)?\s(?:of\s)?"
     year_after_month = r",?\s"
     weekdays: ClassVar = {
@@ -97,7 +98,7 @@ class English(Language):
         "Mt.": "Mount", "Ft.": "Fort", "incl.": "including", "excl.": "excluding", "tel.": "telephone",
         "Tel.": "telephone", "min.": "minimum", "max.": "maximum", "w/o": "without", "w/": "with",
         "a.k.a.": "also known as", "cf.": "compare", "PO Box": "P.O. Box", "appt.": "appointment",
-        "c/o": "care of",
+        "c/o": "care of", "N/A": "not available", "n/a": "not available",
     }  # fmt: skip
     closing_abbreviations: ClassVar = {
         "etc.": "et cetera", "Inc.": "Incorporated", "Ltd.": "Limited", "Co.": "Company", "Corp.": "Corporation",
@@ -113,7 +114,7 @@ class English(Language):
     codes = (
         r"(?:zip|post|postal|area|access|door|security|confirmation|verification|booking|country|dialling)\s?code"
         r"|postcode|zip|code|pin|passcode|account(?: number)?|(?:order|booking|reference|confirmation|ticket|case|phone"
-        r"|telephone|flight|tracking|invoice|reservation|customer|member) number|order|flight|ref|reference|extension"
+        r"|telephone|flight|tracking|invoice|reservation|customer|member) number|flight|ref|reference|extension"
     )
     rooms = r"room|rooms|flat|apartment|suite|unit|gate|route|highway|bus|interstate|house number|box"
 

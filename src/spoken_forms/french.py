@@ -34,6 +34,7 @@ class French(Language):
     month_abbreviations: ClassVar = {
         "janv": 1, "févr": 2, "fév": 2, "avr": 4, "juil": 7, "sept": 9, "oct": 10, "nov": 11, "déc": 12,
     }  # fmt: skip
+    date_leads = frozenset({"le", "du", "au"})
     day_before_month = r"(?:er)?\s"
     weekdays: ClassVar = {
         "lun": "lundi", "mar": "mardi", "mer": "mercredi", "jeu": "jeudi", "ven": "vendredi", "sam": "samedi",

@@ -13,7 +13,7 @@ _DOLLAR: Final = Currency("Dollar", "Dollar", "Cent", "Cent")
 _POUND: Final = Currency("Pfund", "Pfund", "Penny", "Pence")
 _FRANC: Final = Currency("Franken", "Franken", "Rappen", "Rappen")
 _TAKES_N: Final = frozenset({
-    "am", "im", "zum", "vom", "beim", "zur", "den", "dem", "des", "ab", "bis", "seit", "einem", "einer",
+    "am", "im", "zum", "vom", "beim", "zur", "den", "dem", "des", "ab", "bis", "und", "oder", "seit", "einem", "einer",
     "jedem", "jeden", "jeder", "nach",
 })  # fmt: skip
 _TAKES_E: Final = frozenset({
@@ -38,6 +38,7 @@ class German(Language):
         "jan": 1, "jän": 1, "feb": 2, "mär": 3, "apr": 4, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "sept": 9,
         "okt": 10, "nov": 11, "dez": 12,
     }  # fmt: skip
+    date_leads = frozenset({"am", "bis", "zum", "vom", "ab", "seit", "den"})
     day_before_month = r"\.\s?"
     weekdays: ClassVar = {
         "Mo": "Montag", "Di": "Dienstag", "Mi": "Mittwoch", "Do": "Donnerstag", "Fr": "Freitag", "Sa": "Samstag",
@@ -45,7 +46,7 @@ class German(Language):
     }  # fmt: skip
 
     clock_word = r"Uhr|h"
-    clock_lead = r"um|gegen"
+    clock_lead = r"um|gegen|von|bis|ab|zwischen"
 
     units = metric_units(
         kilometres=("Kilometer", "Kilometer"),
@@ -102,7 +103,7 @@ class German(Language):
         "ggf.": "gegebenenfalls", "inkl.": "inklusive", "zzgl.": "zuzüglich", "max.": "maximal", "min.": "mindestens",
         "vgl.": "vergleiche", "o. Ä.": "oder Ähnliches", "o.Ä.": "oder Ähnliches",
         "z. T.": "zum Teil", "z.T.": "zum Teil", "u. U.": "unter Umständen", "exkl.": "exklusive",
-        "geb.": "geboren", "Dipl.": "Diplom", "Ing.": "Ingenieur",
+        "geb.": "geboren", "Jh.": "Jahrhundert", "Dipl.": "Diplom", "Ing.": "Ingenieur",
     }  # fmt: skip
     closing_abbreviations: ClassVar = {
         "usw.": "und so weiter", "etc.": "et cetera", "Str.": "Straße", "str.": "straße", "Pl.": "Platz",

@@ -32,6 +32,7 @@ class Italian(Language):
         "gen": 1, "feb": 2, "mar": 3, "apr": 4, "mag": 5, "giu": 6, "lug": 7, "ago": 8, "set": 9, "sett": 9,
         "ott": 10, "nov": 11, "dic": 12,
     }  # fmt: skip
+    date_leads = frozenset({"il", "dal", "al", "del"})
     day_before_month = r"[º°]?\s"
     weekdays: ClassVar = {
         "lun": "lunedì", "mar": "martedì", "mer": "mercoledì", "gio": "giovedì", "ven": "venerdì", "sab": "sabato",

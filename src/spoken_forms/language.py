@@ -63,6 +63,8 @@ class Language:
     """In small letters and without a stop → 1 to 12. In text they need a day beside them."""
     month_first: ClassVar[bool] = False
     """11/21/2026."""
+    date_leads: ClassVar[frozenset[str]]
+    """Words after which 9/11 is a date, and no fraction or score."""
     day_before_month: ClassVar[str]
     """What stands between the day's figure and the month's name, as a pattern."""
     year_after_month: ClassVar[str] = r"\s"

@@ -36,6 +36,7 @@ class Portuguese(Language):
         "jan": 1, "fev": 2, "mar": 3, "abr": 4, "mai": 5, "jun": 6, "jul": 7, "ago": 8, "set": 9, "out": 10,
         "nov": 11, "dez": 12,
     }  # fmt: skip
+    date_leads = frozenset({"em", "dia", "até"})
     day_before_month = r"\.?[ºo]?\sde\s"
     year_after_month = r",?\s(?:de\s)?"
     weekdays: ClassVar = {

@@ -43,7 +43,7 @@ def passes(language: Language) -> list[Pass]:
         ),
         Pass(
             re.compile(
-                rf"(?:(?<![\w.,:/@)])(?P<sign>[-−])|{NOT_INSIDE})(?P<figure>{figure}){even}{magnitude}"
+                rf"(?:(?<![\w.,:/@)])(?P<sign>[-−])|{NOT_INSIDE})(?:(?<!\w)\$\s?)?(?P<figure>{figure}){even}{magnitude}"
                 rf"(?:\s(?:de|di|d['’])(?=\s|\w))?\s?(?P<currency>{one_of(language.currencies)})(?!\w){per}"
             ),
             price,

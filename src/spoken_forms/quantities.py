@@ -13,7 +13,8 @@ from spoken_forms.passes import SIGN, Pass, keep_stop, one_of, word_after, word_
 
 _VULGAR: Final = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8",
                   "⅝": "5/8"}  # fmt: skip
-_SAID_OF_OLD: Final = re.compile(rf"[{''.join(_VULGAR)}]")
+_OF: Final = frozenset({"of", "de", "des", "du", "d", "del", "della", "di", "da", "do", "der", "von", "van"})
+_VULGAR_SIGN: Final = re.compile(rf"[{''.join(_VULGAR)}]")
 
 
 def passes(language: Language) -> list[Pass]:
@@ -52,11 +53,10 @@ def passes(language: Language) -> list[Pass]:
             if (a, b) == (1, 2):
                 return f"{head} {language.and_a_half}"
             return f"{head} {signs.and_} {name}" if name else f"{head} {a} {signs.slash} {b}"
-        if name:
+        if name and (word_after(match) in _OF or word_before(match).lower() not in language.date_leads):
             return name
-        return short_date(language, a, b, word_before(match)) or (
-            f"{language.cardinal(a)} {signs.slash} {language.cardinal(b)}"
-        )
+        between = " " if a == b else f" {signs.slash} "
+        return short_date(language, a, b, word_before(match)) or language.cardinal(a) + between + language.cardinal(b)
 
     def number(match: re.Match[str]) -> str | None:
         text, noun = match["figure"], match["noun"] or ""
@@ -80,7 +80,7 @@ def passes(language: Language) -> list[Pass]:
 
     units = one_of(language.units)
     return [
-        Pass(_SAID_OF_OLD, vulgar),
+        Pass(_VULGAR_SIGN, vulgar),
         Pass(re.compile(r"[~≈]\s?(?=[0-9$€£])"), lambda _: f"{signs.about} "),
         Pass(re.compile(rf"{NOT_INSIDE}([0-9]{{1,6}})\s?[x×]\s?([0-9]{{1,6}})?(?!\w)(?![x×.,][0-9])"), times),
         Pass(re.compile(rf"{SIGN}(?P<figure>{figure})\s?(?P<unit>{units})(?![\w/²])"), unit),
@@ -110,6 +110,6 @@ _BEFORE_ORDINALS: Final = frozenset({
 })  # fmt: skip
 _AFTER_ORDINALS: Final = frozenset({
     "Stock", "Etage", "Mal", "Platz", "Tag", "Klasse", "Kapitel", "Quartal", "Obergeschoss", "Reihe", "Person",
-    "Versuch", "Woche", "Monat", "Jahr",
+    "Versuch", "Woche", "Monat", "Jahr", "Jahrhundert",
 })  # fmt: skip
 assert MAX_DIGITS < 40  # FIGURE takes longer ones, which are read digit by digit

@@ -36,6 +36,7 @@ class Spanish(Language):
         "ene": 1, "feb": 2, "mar": 3, "abr": 4, "may": 5, "jun": 6, "jul": 7, "ago": 8, "sep": 9, "sept": 9,
         "oct": 10, "nov": 11, "dic": 12,
     }  # fmt: skip
+    date_leads = frozenset({"el", "del", "al", "hasta", "desde"})
     day_before_month = r"\.?[ºo]?\sde\s"
     year_after_month = r",?\s(?:del?\s)?"
     weekdays: ClassVar = {

@@ -116,7 +116,7 @@ bread etc. and cakes                      | bread et cetera and cakes
 Acme Inc. is open                         | Acme Incorporated is open
 approx. 5 vs. 6                           | approximately five versus six
 R&D, bread & butter, 5% & more            | R and D, bread and butter, five percent and more
-A/B, and/or, he/she                       | A or B, and or, he or she
+A/B, and/or, he/she                       | A B, and or, he or she
 w/ milk, w/o sugar                        | with milk, without sugar
 2 + 2 = 4                                 | two plus two equals four
 see you @ noon                            | see you at noon
@@ -131,6 +131,25 @@ the USA, NASA and the U.S.A. now          | the USA, NASA and the U.S.A. now
 3 stars.                                  | three stars.
 between 5 and 10                          | between five and ten
 B12 and A4 and 5G                         | B12 and A4 and 5G
+Mon 9-10 and Tue 3-4pm                    | Monday nine to ten and Tuesday three to four p.m.
+Sat & Sun 10:30-4                         | Saturday and Sunday ten thirty to four
+Monday-Friday                             | Monday to Friday
+a 5-star hotel, 24-hour service           | a five-star hotel, twenty-four-hour service
+A 100 people came, I 250                  | A one hundred people came, I two hundred and fifty
+Please order 100 pizzas                   | Please order one hundred pizzas
+$100-$200 in 1-2 days                     | one hundred dollars to two hundred dollars in one to two days
+rated 9/10, on 9/10                       | rated nine slash ten, on September tenth
+50/50, 3/4 of it, on 3/4                  | fifty fifty, three quarters of it, on March fourth
+N/A, A/C, TCP/IP                          | not available, A C, TCP IP
+call 911                                  | call nine one one
+911 calls                                 | nine hundred and eleven calls
+4111 1111 1111 1111                       | four one one one, one one one one, one one one one, one one one one
+it is 3.5/5                               | it is 3.5/5
+7-Eleven on I-95                          | seven-Eleven on I-ninety-five
+0800 123 456                              | zero eight zero zero, one two three, four five six
+221B Baker St, London NW1 6XE.            | 221B Baker Street, London NW1 6XE.
+Since 1995 (30 years).                    | Since nineteen ninety-five (thirty years).
+1st & 2nd Ave.                            | first and second Avenue.
 """
 
 BRITISH = """

@@ -52,6 +52,14 @@ info@beispiel.de                          | info ät beispiel Punkt de
 www.beispiel.at                           | www Punkt beispiel Punkt AT
 24/7                                      | vierundzwanzig sieben
 #5                                        | Nummer fünf
+am 5. und 6. Mai                          | am fünften und sechsten Mai
+von 9.30 bis 10.15 Uhr                    | von neun Uhr dreißig bis zehn Uhr fünfzehn
+89,– € inkl. Frühstück                    | neunundachtzig Euro inklusive Frühstück
+Wählen Sie 112                            | Wählen Sie eins eins zwei
+Mo.–Fr. 8–12, Sa. geschlossen             | Montag bis Freitag acht bis zwölf, Samstag geschlossen
+zum 1. Mal, die 2. Frage                  | zum ersten Mal, die zweite Frage
+Hauptstr. 5, am So. um 9                  | Hauptstraße fünf, am Sonntag um neun
+1. Brot                                   | eins. Brot
 """
 
 SPANISH = """
@@ -89,6 +97,11 @@ p. ej. pan                                | por ejemplo pan
 info@ejemplo.es                           | info arroba ejemplo punto es
 1/2                                       | un medio
 y/o                                       | y o
+de lun. a vie., L a V                     | de lunes a viernes, lunes a viernes
+$1,234.56 MXN                             | mil doscientos treinta y cuatro pesos con cincuenta y seis
+el 3/4 a las 16:30                        | el tres de abril a las dieciséis y treinta
+Llame al 112                              | Llame al uno uno dos
+1 vez, 101 noches                         | una vez, ciento una noches
 """
 
 FRENCH = """
@@ -116,6 +129,10 @@ p. ex. du pain, etc.                      | par exemple du pain, et cetera.
 info@exemple.fr                           | info arobase exemple point fr
 1/2                                       | un demi
 et/ou                                     | et ou
+du lun. au ven.                           | du lundi au vendredi.
+1 234,56 €                                | mille deux cent trente-quatre euros cinquante-six
+01.23.45.67.89                            | zéro un, deux trois, quatre cinq, six sept, huit neuf
+les 2/3 des gens, le 2/3                  | les deux tiers des gens, le deux mars
 """
 
 ITALIAN = """
@@ -158,6 +175,8 @@ R$ 10,00                                  | dez reais
 Sr. Silva e Dra. Costa                    | senhor Silva e doutora Costa
 n.º 5, etc.                               | número cinco, et cetera.
 info@exemplo.pt                           | info arroba exemplo ponto pt
+de seg. a sex., das 9h às 18h30           | de segunda a sexta, das nove horas às dezoito e trinta
+Ligue para (11) 91234-5678                | Ligue para um um, nove um dois, três quatro, cinco seis sete oito
 """
 
 BRAZILIAN = """
@@ -183,7 +202,7 @@ de 3e verdieping, de 1ste                 | de derde verdieping, de eerste
 dhr. Jansen en mevr. De Vries             | de heer Jansen en mevrouw De Vries
 bijv. brood, enz.                         | bijvoorbeeld brood, enzovoort.
 nr. 5                                     | nummer vijf
-ma t/m vr                                 | ma tot en met vr
+ma t/m vr                                 | maandag tot en met vrijdag
 info@voorbeeld.nl                         | info apenstaartje voorbeeld punt nl
 """
 
