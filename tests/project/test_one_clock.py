@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,10 +31,11 @@ ALLOWED = {
 LENGTHS = {"duration_s", "bytes_per_second"}
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for package in ("voice_core", "ai_engine"):
-        for file in sorted((SOURCES / package).rglob("*.py")):
-            yield str(file.relative_to(SOURCES)), ast.parse(file.read_text())
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    """Each module of the engine, by its path below the sources."""
+    files = [file for package in ("voice_core", "ai_engine") for file in sorted((SOURCES / package).rglob("*.py"))]
+    return [(str(file.relative_to(SOURCES)), ast.parse(file.read_text())) for file in files]
 
 
 def defined(tree: ast.Module) -> set[str]:

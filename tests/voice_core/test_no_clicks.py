@@ -5,6 +5,8 @@ The sound is synthetic speech: vowels of a 110 Hz voice with formants, hisses, a
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ SILENT = 8
 """mu-law and A-law have no exact zero."""
 
 
+@cache
 def speech(rate_hz, seconds=4.0):
     rng = np.random.default_rng(7)
     t = np.arange(round(rate_hz * seconds)) / rate_hz
