@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.decisions import Announce, Decision
-from ai_engine.conversation.turns import ReplyKind
+from ai_engine.conversation.turns import Reply, ReplyKind
 from ai_engine.media.transport import MediaTransport
 from voice_core.gate import Gate
 from voice_core.interruption import Verdict
 from voice_core.words import asks_about_now, tokens
+
+_SOON_ANSWERED_S: Final = 0.4
+"""So long after a question people begin to answer it, whatever the agent says by then."""
 
 
 class Interruptions:
@@ -49,10 +53,15 @@ class Interruptions:
         self._transport.pause(now)
         reply = self._agent.filler or self._agent.reply
         if reply is not None:
-            since_s = max(0.0, now - self._caller.voice.started_at)
-            text, heard = self._playout.text(reply.turn), self._playout.heard_text(reply.turn, now, ago_s=since_s)
             greeting = reply.kind is ReplyKind.GREETING
-            self._caller.suspect_interruption(after_question=asks_about_now(text, heard), greeting=greeting)
+            self._caller.suspect_interruption(after_question=self._just_asked(reply, now), greeting=greeting)
+
+    def _just_asked(self, reply: Reply, now: float) -> bool:
+        """The caller began to speak in the last words of a question of `reply`, or soon after them."""
+        text, playout = self._playout.text(reply.turn), self._playout
+        since_s = max(0.0, now - self._caller.voice.started_at)
+        heard = (playout.heard_text(reply.turn, now, ago_s=since_s + ago_s) for ago_s in (0.0, _SOON_ANSWERED_S))
+        return any(asks_about_now(text, part) for part in heard)
 
     def tick(self, now: float) -> None:
         """Time passed while an interruption is suspected."""
