@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import multiprocessing
 import sys
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ai_engine.media.echo import WebRtcCanceller
-from benchmarks.echo_calls import TURNS_PER_CALL, Cell, EchoCall, SteppedDetector, Tally, whisper
+from benchmarks.echo_calls import TURNS_PER_CALL, Cell, EchoCall, Hear, SteppedDetector, Tally, whisper
 from benchmarks.echo_report import DELAYS_MS, LOSSES_DB, MODES, table, write_docs
 from benchmarks.echo_speech import make_stock
 from tools.stack import PROJECT
@@ -34,7 +35,7 @@ CACHE: Final = PROJECT / "var" / "echo_map"
 def measure(mode: str, cells: Sequence[Cell], turns: int, seed: int, *, short: bool = False) -> list[dict[str, Any]]:
     """Figures of each cell, all cells in step so that their voice activity is judged together."""
     stock = make_stock(CACHE, short=short)
-    hear = whisper()
+    hear = _whisper()
     detector = SteppedDetector(WEIGHTS, len(cells))
     make_canceller = WebRtcCanceller if mode == "cancel" else None
     tallies = [Tally() for _ in cells]
@@ -59,6 +60,12 @@ def measure(mode: str, cells: Sequence[Cell], turns: int, seed: int, *, short: b
             break
         detector.step()
     return [{"mode": mode, **asdict(cell), **figures(tally)} for cell, tally in zip(cells, tallies, strict=True)]
+
+
+@functools.cache
+def _whisper() -> Hear:
+    """One for all rows of a process."""
+    return whisper()
 
 
 def figures(tally: Tally) -> dict[str, Any]:
