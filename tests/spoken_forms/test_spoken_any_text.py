@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spoken_forms.spoken_form import LANGUAGES, spoken_form
@@ -25,6 +25,7 @@ TEXT = st.lists(st.sampled_from([*WORDS, *FRAGMENTS]), max_size=12).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=200) | TEXT, language=LANGUAGE)
 @example(text="\ud800 5 €", language="de")
 @example(text="٣ ٤ ५ ४", language="en")
@@ -33,6 +34,7 @@ def test_any_text_gives_a_text(text, language):
     assert isinstance(spoken_form(text, language), str)
 
 
+@settings(deadline=None)
 @given(text=st.lists(st.sampled_from([*WORDS, *FRAGMENTS]), max_size=12).map(" ".join), language=LANGUAGE)
 def test_no_word_is_lost_or_moved(text, language):
     spoken = [word for word in spoken_form(text, language).split() if word in WORDS]
@@ -47,6 +49,7 @@ def test_what_is_in_words_stays(language):
             assert spoken_form(spoken, language) == spoken
 
 
+@settings(deadline=None)
 @given(whole=st.integers(0, 10**15 - 1), cents=st.integers(0, 99), language=st.sampled_from(sorted(LANGUAGES)))
 def test_every_price_is_said_without_figures(whole, cents, language):
     marks = ",." if LANGUAGES[language].decimal_comma else ".,"
@@ -56,16 +59,19 @@ def test_every_price_is_said_without_figures(whole, cents, language):
             assert not any(character.isdigit() or character in "$€" for character in spoken_form(price, language))
 
 
+@settings(deadline=None)
 @given(n=st.integers(0, 10**20), language=st.sampled_from(sorted(LANGUAGES)))
 def test_every_number_is_said_without_figures(n, language):
     assert spoken_form(str(n), language).replace(" ", "").replace("-", "").replace(",", "").isalpha()
 
 
+@settings(deadline=None)
 @given(hour=st.integers(0, 23), minute=st.integers(0, 59), language=st.sampled_from(sorted(LANGUAGES)))
 def test_every_time_of_day_is_said_without_figures(hour, minute, language):
     assert not any(character.isdigit() for character in spoken_form(f"{hour}:{minute:02}", language))
 
 
+@settings(deadline=None)
 @given(date=st.dates(), language=st.sampled_from(sorted(LANGUAGES)))
 def test_every_date_is_said_without_figures(date, language):
     for written in (date.isoformat(), f"{date.day}.{date.month}.{date.year:04}"):

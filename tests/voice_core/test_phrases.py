@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voice_core.phrases import Phrase, PhraseCutter, speakable
@@ -242,6 +242,7 @@ REPLIES = st.lists(
 ).map(lambda parts: "".join(a + b for a, b in parts)) | st.text(max_size=120)
 
 
+@settings(deadline=None)
 @given(
     reply=REPLIES,
     cuts=st.lists(st.integers(0, 10_000), max_size=20),
@@ -257,6 +258,7 @@ def test_phrases_do_not_depend_on_how_the_text_arrived(reply, cuts, one_by_one, 
     assert phrases_of(reply, pieces, language=language) == phrases_of(reply, language=language)
 
 
+@settings(deadline=None)
 @given(reply=REPLIES)
 def test_phrases_are_in_order_disjoint_and_what_their_offsets_say(reply):
     at = 0
@@ -266,6 +268,7 @@ def test_phrases_are_in_order_disjoint_and_what_their_offsets_say(reply):
         at = phrase.end
 
 
+@settings(deadline=None)
 @given(
     words=st.lists(
         st.sampled_from(["bread", "Yes.", "well,", "and", "$12.50", "Dr.", "p.m.", "today", "7"]), max_size=60
@@ -323,6 +326,7 @@ def test_only_what_is_for_the_ear_is_spoken(text, spoken):
     assert speakable(text) == spoken
 
 
+@settings(deadline=None)
 @given(text=REPLIES | st.text(st.sampled_from("<>[](){}*_-#`~|\\\\&,.:; a1\n（😀"), max_size=60))
 @example(text="[" * 40 + "a" + "]" * 40)
 @example(text="a" + "," * 40)
