@@ -32,6 +32,10 @@ _CUT_OFF_GAP_S: Final = 1.5
 """A caller who takes the floor back so soon had not finished."""
 _CUT_OFF_SPARE_S: Final = 0.5
 """In the middle of a number: as soon as so long after the end of the wait."""
+_GOES_ON_S: Final = 0.5
+"""A sound so soon after one over the agent that came to nothing goes on with it: its beginning was half a word."""
+_GONE_ON_WITH_S: Final = 1.5
+"""So far back such a beginning may lie."""
 _LEVEL_FRAMES: Final = 2
 _FULL_SCALE: Final = 32768.0
 
@@ -75,6 +79,8 @@ class CallerFloor:
         """The decoding of `suspect` that is under way."""
         self._looks_back_to = -math.inf
         """No utterance reaches back further: what lies before was another's, or nobody's."""
+        self._came_to_nothing: tuple[float, float] | None = None
+        """Begin and end of the last sound over the agent that was judged to be nothing; it may be gone on with."""
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
@@ -106,6 +112,7 @@ class CallerFloor:
         self.voice.reset()
         self._gate.clear()
         self._looks_back_to = now
+        self._came_to_nothing = None
 
     def backend_changed(self, *, needs_gating: bool) -> None:
         """Another STT backend is at work, perhaps in the middle of what the caller says over the agent."""
@@ -230,8 +237,11 @@ class CallerFloor:
             self.end_of_turn.transcript(suspect.streamed_text)
         self.admit(suspect)
 
-    def drop_suspect(self, *, keep: bool = False) -> None:
-        """The agent has the floor still; what was said is kept for the next turn, or was nothing."""
+    def drop_suspect(self, *, keep: bool = False, judged: bool = False) -> None:
+        """The agent has the floor still; what was said is kept for the next turn, or was nothing.
+
+        `judged`: by what was heard of it so far. Where its end was seen late, or was none, the caller goes on with it.
+        """
         suspect, interruption = self.suspect, self.interruption
         self.suspect = self.interruption = self.probe = None
         if suspect is None or interruption is None:
@@ -242,7 +252,9 @@ class CallerFloor:
         self._looks_back_to = self.voice.voiced_until
         if suspect.kept_words:
             self.kept = suspect
-        elif suspect.sent_any:
+            return
+        self._came_to_nothing = (suspect.earliest, self.voice.voiced_until) if judged else None
+        if suspect.sent_any:
             self._emit(Forget(suspect.turn))
 
     # --- what the STT understood --------------------------------------------------------------------------------------
@@ -284,9 +296,12 @@ class CallerFloor:
     def _utterance(self, started_at: float) -> Utterance:
         """The one that was kept, or a new one."""
         utterance, self.kept = self.kept, None
+        before, self._came_to_nothing = self._came_to_nothing, None
         if utterance is None:
             earliest = max(started_at - self._settings.lookback_ms / 1000, self._looks_back_to)
-            utterance = Utterance(self._next_turn(), started_at, earliest)
+            if before is not None and started_at - before[1] <= _GOES_ON_S:
+                earliest = min(earliest, max(before[0], started_at - _GONE_ON_WITH_S))
+            utterance = Utterance(self._next_turn(), started_at, earliest, earliest)
         utterance.voiced_until = self.voice.voiced_until
         return utterance
 

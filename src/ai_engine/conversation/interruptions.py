@@ -87,7 +87,7 @@ class Interruptions:
                 voice.false_alarm()
                 if self._agent.reply is not None:
                     self._agent.reply.false_alarms += 1
-            caller.drop_suspect(keep=kept)
+            caller.drop_suspect(keep=kept, judged=True)
             self._transport.resume(now)
             self._emit(Announce("kept" if kept else "resumed", now, interruption.text or ""))
 

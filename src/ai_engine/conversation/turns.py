@@ -85,6 +85,8 @@ class Utterance:
     started_at: float
     sent_until: float
     """The end of the last frame that was sent of it, or before which nothing is to be sent."""
+    earliest: float = math.inf
+    """What `sent_until` was at first."""
     sending: bool = False
     """Each frame goes to the STT as it comes."""
     sent_any: bool = False

@@ -229,6 +229,40 @@ def test_a_cough_just_before_takes_nothing_from_the_first_syllable(gap_ms, strea
     assert first - 0.02 <= onset - 0.15
 
 
+class StarvedDetector(VirtualCall):
+    """The voice-activity network is not served for a while; what it says then comes all at once."""
+
+    starved = (0.0, 0.0)
+
+    def confidence(self, text):
+        return 0.3 if len(text.split()) < 2 else 0.9
+
+    def _voice_activity(self, now):
+        begins, ends = self.starved
+        if not begins <= now - self.started_at < ends:
+            super()._voice_activity(now)
+            return
+        waiting, self.vad_due = self.vad_due, []
+        super()._voice_activity(now)
+        self.vad_due = [*waiting, *self.vad_due]
+
+
+@SORTS
+@pytest.mark.parametrize("starved_s", [0.7, 0.9])
+@pytest.mark.parametrize("stt_s", [0.15, 1.2, 2.5])
+@pytest.mark.parametrize("begins_s", [1.3, 1.4, 1.5])
+def test_a_word_whose_end_was_only_a_late_result_is_not_lost(begins_s, stt_s, starved_s, streaming):
+    """The clock stands in for the results and ends the sound; its one word decides nothing, and the agent goes on."""
+    call = StarvedDetector(
+        f"until agent\npause 1.0\nsay {QUESTION}\nuntil agent\nuntil quiet",
+        greeting=GREETING,
+        provider=ScriptedProvider(streaming=streaming, stt_s=stt_s),
+    )
+    call.starved = (begins_s, begins_s + starved_s)
+    call.run()
+    assert [line for line in call.history() if line.startswith("user:")] == [ASKED]
+
+
 @SORTS
 def test_nothing_of_the_old_answer_sounds_after_the_decision(streaming):
     """Not even if the provider goes on delivering it."""
