@@ -117,8 +117,8 @@ class CallServices:
     report: Callable[[str], CallReport]
     """Makes the report of the call with that id."""
     turn_ending: TurnEnding | None = None
-    guard_echo: GuardMaker | None = None
     """None: only words and pauses tell when a caller has finished."""
+    guard_echo: GuardMaker | None = None
 
 
 class _Ended(Exception):

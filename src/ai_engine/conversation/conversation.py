@@ -457,6 +457,7 @@ class Conversation:
         if self._closing.begun:
             if not revocable:
                 self._closing.insist()
+                self._interruptions.drop(now)  # who has begun to speak over the farewell no longer keeps the call
             return
         self.unhold(now)
         self._interruptions.drop(now)

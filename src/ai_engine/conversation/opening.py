@@ -15,6 +15,8 @@ from ai_engine.conversation.conversation_settings import ConversationSettings, G
 from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import Reply, ReplyKind
 from voice_core.playout import Playout
+from voice_core.speakable import speakable
+from voice_core.words import tokens
 
 
 class Opening:
@@ -73,8 +75,8 @@ class Opening:
         self._last = now
         telling = self._telling
         if telling is not None and telling is not self._agent.reply and telling is not self._agent.filler:
-            heard = self._playout.heard_text(telling.turn, now)
-            self._untold = not heard.startswith(self._disclosure)
+            told, heard = (_said(text) for text in (self._disclosure, self._playout.heard_text(telling.turn, now)))
+            self._untold = heard[: len(told)] != told
             self._telling = None
         if self._over or on_hold:
             return
@@ -113,3 +115,8 @@ class Opening:
         if told:
             reply.locked_text = told
             self._telling = reply
+
+
+def _said(text: str) -> list[str]:
+    """The words of `text` that a voice says: marks and spaces may be others in what it is given, and signs left out."""
+    return tokens(speakable(text))

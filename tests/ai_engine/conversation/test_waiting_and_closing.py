@@ -20,6 +20,7 @@ from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallerSpeech, ProviderFailed, ToolCall
 from tests.ai_engine.conversation.virtual_call import DEFAULT_REPLY, ScriptedProvider, VirtualCall, VirtualTransport
 from voice_core.set_phrases import SetPhrase, SetPhrases
+from voice_core.speakable import speakable
 from voice_wire.audio import MULAW_8K
 
 GREETING = "Hello, this is Parley speaking. How can I help you today?"
@@ -519,3 +520,31 @@ def test_a_disclosure_that_cannot_be_spoken_is_taken_from_the_store():
     (say,) = line.taken(Say)
     line.tell(CallerSpeech(1, 1, "Hello.", final=True), ProviderFailed(say.turn, 1, "tts", "no voice", retryable=False))
     assert [(again.text, again.rendered_only) for again in line.taken(Say)] == [(TOLD, True)]
+
+
+def test_a_disclosure_counts_as_told_by_its_words_not_by_its_spaces():
+    """A variable without a value leaves a space behind; what the voice is given has none."""
+
+    class Tidied(VirtualCall):
+        def _speak(self, turn, revision, text, delay_s):
+            super()._speak(turn, revision, speakable(text), delay_s)
+
+    told = "Hello , you are talking with  a machine."
+    asking = f"say {QUESTION}\nuntil agent\nuntil quiet\npause 0.5\n"
+    call = Tidied(f"pause 0.5\n{asking}{asking}", settings=SILENT, phrases=phrases(disclosure=told)).run()
+    assert [say.text for say in call.of(Say)] == [told]
+    assert len(call.of(CallerTurn)) == 2
+
+
+def test_who_has_begun_to_speak_over_a_farewell_does_not_keep_a_call_that_has_to_end():
+    call = VirtualCall(
+        "until agent\nuntil quiet\nuntil agent\npause 0.5",
+        greeting=GREETING,
+        settings=ConversationSettings(ask_times=0, give_up_after_s=2.0),
+    ).run()
+    call.sounds.append((call.now, call.now + 3.0))
+    call.advance_until(lambda: call.conversation.state == "paused", 5.0)
+    call.conversation.say_farewell_and_hang_up("Goodbye.", call.now)  # the engine stops
+    call.advance(20.0)
+    assert call.hung_up == "silence"
+    assert "barge_in" not in call.states()
