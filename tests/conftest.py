@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools.pbx_instance import Pbx, PbxUnavailable
 
 if TYPE_CHECKING:
     from tools.call import SipCaller
+
+# A busy machine is no failure: neither of an example that took long nor of examples that were long in the making.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

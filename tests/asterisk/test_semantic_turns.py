@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ PATIENT = {"wait": {"base_ms": 1200, "complete_ms": 1200, "unknown_ms": 1200}}
 
 def workers(engine_pid: int | None) -> list[int]:
     """The engine's children that run the model."""
-    children = Path(f"/proc/{engine_pid}/task").glob("*/children")
-    pids = [int(pid) for file in children for pid in file.read_text().split()]
-    return [pid for pid in pids if b"SmartTurnModel" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for file in Path(f"/proc/{engine_pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread may end while one looks
+            for pid in map(int, file.read_text().split()):
+                with suppress(OSError):  # and so may a child
+                    if b"SmartTurnModel" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        found.append(pid)
+    return found
 
 
 def opinions(agent: Agent) -> list[dict[str, Any]]:

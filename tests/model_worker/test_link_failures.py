@@ -105,7 +105,7 @@ async def test_chunks_before_the_death_are_given(echo):
 
 
 async def test_a_call_that_neither_ends_nor_obeys_has_the_worker_replaced():
-    link = link_to("Echo", canary_deadline_s=0.2, ready_wait_s=5)
+    link = link_to("Echo", canary_deadline_s=0.2, ready_wait_s=60)
     await link.start()
     try:
         with pytest.raises(Exception, match=r"not finished within 0.1 s"):
@@ -126,7 +126,7 @@ async def test_calls_during_a_restart_wait_for_a_bounded_time():
     began = time.monotonic()
     with pytest.raises(WorkerUnavailable, match="is restarting: it closed its socket"):
         await link.request("echo")
-    assert 0.09 < time.monotonic() - began < 1
+    assert 0.09 < time.monotonic() - began < 15, "not until the restart"
     await link.stop()
 
 

@@ -25,11 +25,13 @@ from tools.scenarios.real_record import CallRecord
 from tools.scenarios.real_voice import CallerVoice
 
 MINE: dict[str, Any] = {"call_id": "mine"}
+NOW_S, WALL_S = time.monotonic(), time.time()
+"""Of all tests here, however long one of them takes."""
 
 
 def ago(seconds: float, **event: Any) -> dict[str, Any]:
     """An event of that many seconds ago."""
-    return {"at": time.time() - seconds, **MINE, **event}
+    return {"at": WALL_S - seconds, **MINE, **event}
 
 
 def state(seconds: float, name: str) -> dict[str, Any]:
@@ -56,7 +58,7 @@ async def record(*events: dict[str, Any], feed: EngineEvents | None = None) -> C
 
 def past(times: list[float]) -> list[int]:
     """Whole seconds ago."""
-    return [round(time.monotonic() - at) for at in times]
+    return [round(NOW_S - at) for at in times]
 
 
 async def test_a_turn_begins_with_its_first_sound_and_not_after_a_pause() -> None:
@@ -87,7 +89,7 @@ async def test_the_engines_account_becomes_what_was_observed() -> None:
         state(8, "hearing"), ago(6, type="caller_turn", text="When?"), state(6, "speaking"), agent_turn(5, "At nine."),
         ago(4, type="call_ended", outcome="agent_hung_up"),
     )  # fmt: skip
-    observed = call.observed(persona, began=time.monotonic() - 10)
+    observed = call.observed(persona, began=NOW_S - 10)
     assert observed.outcome == "agent_hung_up"
     assert observed.broken == []
     greeting, answer = observed.turns()

@@ -738,10 +738,10 @@ def test_a_listening_call_costs_little_per_tick():
     conversation, now, n = line.conversation, line.now, 5000
     best_us = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.thread_time()  # others that want the machine do not count
         for _ in range(n):
             now += 0.02
             conversation.hear(frame, now)
             conversation.tick(now)
-        best_us = min(best_us, (time.perf_counter() - began) / n * 1e6)
+        best_us = min(best_us, (time.thread_time() - began) / n * 1e6)
     assert best_us < 50, "five times what it takes on an idle machine"

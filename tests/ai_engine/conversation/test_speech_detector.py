@@ -222,14 +222,18 @@ def test_frames_of_one_tick_share_an_inference(detector: SpeechDetector, post: P
     for stream in streams:
         stream.push(loud, 0.02)
     held.set()
-    time.sleep(0.05)
-    before = post.batches
+    deadline = time.monotonic() + 60
+    while (detector._wake_posted or detector._inbox) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    before = post.batches  # 20 ms are no window yet
     held = threading.Event()
     post(held.wait)
     for stream in streams:
         stream.push(loud, 0.04)
     held.set()
-    time.sleep(0.1)
+    while post.batches == before and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.1)  # a second one would come now
     assert post.batches - before == 1
 
 
