@@ -413,7 +413,7 @@ class Call:
         if self._media is None:
             return
         if (audio := self._rendered(decision.text)) is None:
-            self._log.error("not_rendered", line=decision.text)
+            self._log.error("not_rendered", turn=decision.turn)  # its text may hold the caller's name
         else:
             event = AgentAudio(decision.turn, decision.revision, audio, self._services.audio_format, decision.text)
             self._media.provider_event(event)

@@ -324,6 +324,8 @@ def _do_not_go_together(contexts: Mapping[str, Context], documents: Mapping[str,
                 find_context(contexts, context.closed_context)
             except ConfigError as error:
                 yield f"{document.where(('closed_context',))}: `closed_context`: {error}"
+        if context.closed_context == name:
+            yield f"{document.where(('closed_context',))}: `closed_context`: is this context; name another"
         has_hours = context.hours is not None or name in closed_by_hours
         for key, text in context.texts():
             for variable in sorted(Template.parse(text).variables):

@@ -89,6 +89,7 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_valid_one(folder
         ("hours:\n  time_zone: UTC\n  mondy: 09:00-10:00\n", 5, "did you mean `monday`?"),
         ("closed_context: after_hours\n", 3, "the context has no `hours`"),
         ("hours:\n  time_zone: UTC\nclosed_context: defalt\n", 5, "did you mean 'default'?"),
+        ("hours:\n  time_zone: UTC\nclosed_context: default\n", 5, "is this context"),
         ("farewell: We are {open_now}.\n", 3, "no `hours` lead to this context"),
         ("language: pl\nfarewell: A good {part_of_day}.\n", 4, "no words in the language 'pl'"),
         ("known_answers:\n  near_score: 0.9\n  accept_score: 0.8\n", 3, "near_score 0.9 is above accept_score 0.8"),

@@ -77,7 +77,7 @@ class WebRtcCanceller:
             from livekit.rtc.audio_frame import AudioFrame  # noqa: PLC0415
 
             self._module = AudioProcessingModule(echo_cancellation=True)
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # not there, or its compiled part does not run on this machine
             raise EchoUnavailable(f"the echo canceller is not installed; {INSTALL_COMMAND} ({error})") from error
         n_samples = rate_hz // 100
         self._bytes = 2 * n_samples

@@ -272,6 +272,16 @@ def test_without_the_library_auto_does_without_and_always_says_what_to_install(m
         guards_for("always")
 
 
+def test_a_library_that_does_not_run_here_is_as_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError("wrong ELF class")
+
+    monkeypatch.setattr("livekit.rtc.apm.AudioProcessingModule", refuse)
+    assert guards_for("auto") is None
+    with pytest.raises(EchoUnavailable, match="wrong ELF class"):
+        guards_for("always")
+
+
 def test_a_line_that_there_is_no_canceller_for_has_no_guard() -> None:
     line = EchoLine(Cell(20, 60), np.random.default_rng(0))
     assert guard_for(line, WebRtcCanceller) is not None
