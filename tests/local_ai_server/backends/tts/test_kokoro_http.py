@@ -101,9 +101,11 @@ class TestAudio:
     def test_what_has_come_is_passed_on_while_the_server_still_speaks(self, server, load):
         server.script = [tone(1.0), HANG]
         stream = load(server).speak(b"", Cancelled(), text="One. Two.")
-        header, audio = next(stream)
-        assert header["audio_ms"] > 10
-        assert audio
+        passed_on_ms = 0.0
+        while passed_on_ms < 200:  # in pieces as the socket happened to deliver them
+            header, audio = next(stream)
+            assert audio
+            passed_on_ms += header["audio_ms"]
         stream.close()
         assert server.hung_up.wait(20)
 
