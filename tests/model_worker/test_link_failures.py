@@ -242,7 +242,7 @@ def test_a_killed_parent_takes_its_worker_with_it(method):
         parent.wait()
         began = time.monotonic()
         while not all(gone(pid) for pid in pids):
-            assert time.monotonic() - began < 2, "the worker outlived its parent"
+            assert time.monotonic() - began < 30, "the worker outlived its parent"
             time.sleep(0.01)
 
 

@@ -141,7 +141,7 @@ async def test_noise_and_another_voice_lie_under_what_is_said_on_a_call(pbx: Pbx
     assert spectrum_peaks(heard, 2) == pytest.approx([300, 900], abs=8)
     sounding = np.flatnonzero(levels(heard, 160) > 100)
     # speech alone sounds two thirds of the time; a busy machine may hold a packet up
-    assert len(sounding) > 0.85 * (sounding[-1] - sounding[0] + 1), "noise fills the pauses"
+    assert len(sounding) > 0.8 * (sounding[-1] - sounding[0] + 1), "noise fills the pauses"
 
 
 @pytest.mark.asterisk
