@@ -8,7 +8,7 @@ usage() {
 Usage: ./test.sh [--full] [--quick] [PYTEST ARGUMENTS]
 
 Installs what the tests need (virtual environment, embedded models, a real Asterisk in a folder) and runs them:
-lint, types, then unit tests, real models, real SIP calls through a real Asterisk. About 20 minutes on two cores.
+lint, types, then unit tests, real models, real SIP calls through a real Asterisk. About 25 minutes on two cores.
 
   --full    the long ones too: soak, every scenario in real time, benchmarks
   --quick   lint, types and the tests that need neither models nor Asterisk; two minutes
