@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 # A busy machine is no failure: neither of an example that took long nor of examples that were long in the making.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+# Piper says a sentence a little differently each time, and now and then so that nobody could understand it: what a test
+# asks of a call must not hang on that. Servers and engines that a test starts inherit it.
+os.environ.setdefault("LOCAL_TTS_VARIATION", "0")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ class Options(BackendOptions):
     """Of a voice with several speakers: `<voice>#<speaker>`, or the speaker alone."""
     threads: Threads = variable("LOCAL_TTS_THREADS", default=max(1, cores() // 2))
     speed: float = variable("LOCAL_TTS_SPEED", default=1.0, ge=0.5, le=2.0)
+    variation: float = variable("LOCAL_TTS_VARIATION", default=1.0, ge=0.0, le=2.0)
+    """How much one saying of a sentence differs from the next, as a share of what the voice was made with; 0: not."""
 
 
 def plan(options: Options, machine: Machine) -> Plan:
@@ -42,6 +44,7 @@ def plan(options: Options, machine: Machine) -> Plan:
         listed = ", ".join(list(voices)[:80])
         raise BackendUnusable(f"LOCAL_TTS_VOICE: {path.stem} has no {options.voice!r}; choose one of: {listed}")
     load = {"model_path": str(path), "voice": voice, "threads": options.threads, "speed": options.speed}
+    load |= {"variation": options.variation}
     traits = {
         "voices": list(voices),
         "voice": voice,
@@ -75,8 +78,19 @@ _WARM_TEXTS: Final = (
 class PiperModel(SpeakingModel):
     """One voice, with all of its speakers. `speak` streams a chunk a sentence, ready for the wire."""
 
-    def load(self, *, model_path: str, voice: str | None = None, threads: int = 1, speed: float = 1.0) -> None:
-        """`model_path`: the voice's .onnx, its .onnx.json beside it. `speed` above 1 talks faster."""
+    def load(
+        self,
+        *,
+        model_path: str,
+        voice: str | None = None,
+        threads: int = 1,
+        speed: float = 1.0,
+        variation: float = 1.0,
+    ) -> None:
+        """`model_path`: the voice's .onnx, its .onnx.json beside it. `speed` above 1 talks faster.
+
+        `variation`: of the noise that the voice was made with; at 0 a sentence sounds the same each time.
+        """
         import onnxruntime  # noqa: PLC0415 - this process's native stack: nothing else may import it before
         from piper import PiperVoice  # noqa: PLC0415
         from piper.config import PiperConfig, SynthesisConfig  # noqa: PLC0415
@@ -97,6 +111,7 @@ class PiperModel(SpeakingModel):
         self._others = tuple(name for name in installed(path) if name != path.stem)
         self._voice = voice or path.stem
         self.speed = speed
+        self._variation = variation
         self._learn_level(_WARM_TEXTS)  # several: onnxruntime sizes its memory by the lengths it has met
 
     @property
@@ -122,6 +137,8 @@ class PiperModel(SpeakingModel):
         synthesis = self._synthesis_class(
             speaker_id=self._speakers[voice],
             length_scale=self._config.length_scale / speed,
+            noise_scale=self._config.noise_scale * self._variation,
+            noise_w_scale=self._config.noise_w_scale * self._variation,
             normalize_audio=False,
         )
         sentences = [phonemes for phonemes in self._piper.phonemize(text) if phonemes]
