@@ -28,7 +28,7 @@ from ai_engine.media.echo import EchoGuard, MakeCanceller
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, BackendChanged, CallerSpeech, ProviderEvent
-from voice_core.playout import Playout
+from tools.hand_paced import HandPacedTransport
 from voice_wire.audio import MULAW_8K, Pcm, decode_mulaw, encode_mulaw
 
 RATE_HZ: Final = 8000
@@ -132,17 +132,15 @@ class _SteppedLoop:
     remove = add
 
 
-class EchoLine:
+class EchoLine(HandPacedTransport):
     """The caller's line as a `MediaTransport`: what is sent comes back."""
 
     def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
-        self.format = MULAW_8K
-        self.pcm_rate_hz = RATE_HZ
-        self.played = Playout(MULAW_8K)
+        super().__init__()
         self._cell = cell
         self._rng = rng
         self._room = _room(rng) * 10 ** (-cell.loss_db / 20)
-        self._delay = self._delay_wanted = round(cell.delay_ms * RATE_HZ / 1000)
+        self._delay = round(cell.delay_ms * RATE_HZ / 1000)
         self._kept = RATE_HZ // 2 + self._room.size
         self._far: _Signal = np.zeros(self._kept)
         self._said: list[Pcm] = []
@@ -170,25 +168,10 @@ class EchoLine:
         return Frame(decode_mulaw(encode_mulaw(pcm)).tobytes(), FrameKind.SPEECH)
 
     def transmit(self, now: float) -> bytes | None:
-        frame = self.played.next_frame(now)
+        frame = super().transmit(now)
         self._far[:-FRAME] = self._far[FRAME:]
         self._far[-FRAME:] = 0 if frame is None else decode_mulaw(frame)
         return frame
-
-    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
-        self.played.play(turn, audio, text, now)
-
-    def pause(self, now: float) -> None:
-        self.played.pause(now)
-
-    def resume(self, now: float) -> None:
-        self.played.resume(now)
-
-    def flush(self, now: float) -> None:
-        self.played.flush(now)
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
 
 def _room(rng: np.random.Generator) -> _Signal:

@@ -30,7 +30,7 @@ from ai_engine.providers.provider import (
 )
 from benchmarks.paused_speech import FRAME, SpokenTurn
 from benchmarks.turn_figures import LATE_MS
-from benchmarks.virtual_line import VirtualLine
+from benchmarks.virtual_line import SoundingLine
 from tools.call.wav import Pcm
 from voice_core.end_of_turn import WaitLimits
 from voice_wire.audio import MULAW_8K
@@ -121,7 +121,7 @@ class VirtualCall:
         self._ears = ears
         self._latencies = latencies
         self._rng = rng
-        self._line = VirtualLine()
+        self._line = SoundingLine()
         self._conversation = Conversation(
             self._line, settings=ConversationSettings(wait=waits), phrases=Phrases(greeting="", filler="")
         )

@@ -4,48 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ai_engine.media.transport import Frame
-from voice_core.playout import Playout
-from voice_wire.audio import MULAW_8K
+from tools.hand_paced import HandPacedTransport
 
 DEFAULT_REPLY = "Certainly. We can do that for you."
 
 
-class VirtualTransport:
-    """Pacing by the test's clock; what was sent lies in `wire`."""
+class VirtualTransport(HandPacedTransport):
+    """What was sent lies in `wire`, with its time."""
 
     def __init__(self) -> None:
-        self.format = MULAW_8K
-        self.pcm_rate_hz = 8000
-        self.played = Playout(MULAW_8K)
+        super().__init__()
         self.wire: list[tuple[float, bytes]] = []
         self.flushes = 0
 
     def transmit(self, now: float) -> bytes | None:
-        frame = self.played.next_frame(now)
+        frame = super().transmit(now)
         if frame is not None:
             self.wire.append((now, frame))
         return frame
 
-    def receive(self, now: float) -> Frame:
-        """Not used: the virtual caller makes the frames."""
-        raise NotImplementedError
-
-    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
-        self.played.play(turn, audio, text, now)
-
-    def pause(self, now: float) -> None:
-        self.played.pause(now)
-
-    def resume(self, now: float) -> None:
-        self.played.resume(now)
-
     def flush(self, now: float) -> None:
         self.flushes += 1
-        self.played.flush(now)
-
-    async def close(self) -> None:
-        return
+        super().flush(now)
 
 
 def tag(turn: int, revision: int) -> int:
