@@ -174,16 +174,15 @@ async def _serve(program: str, n_calls: int, first_port: int) -> None:
 
     def extra() -> dict[str, float]:
         figures = media.figures()
-        now = time.monotonic()
-        stats = [transport.stats(now) for transport in transports]
+        lines = [transport.line_quality() for transport in transports]
         return {
             "late_ticks": figures.late_ticks,
             "skipped_ticks": figures.skipped_ticks,
             "busy_share": round(figures.busy_share, 3),
             "tick_gap_p99_ms": round(figures.gap_p99_ms, 2),
-            "concealed": sum(s.concealed for s in stats),
-            "packets_late": sum(s.late for s in stats),
-            "delay_ms": round(sum(s.delay_ms for s in stats) / len(stats), 1),
+            "concealed": sum(line.concealed or 0 for line in lines),
+            "packets_late": sum(line.late or 0 for line in lines),
+            "delay_ms": round(sum(line.delay_ms or 0.0 for line in lines) / len(lines), 1),
             "frames_unjudged": detector.frames_left_out if detector is not None else 0,
         }
 

@@ -449,7 +449,7 @@ class Call:
         if self._provider is not None:
             await self._provider.stop()
         if self._line.transport is not None:
-            self._report.line_quality(self._line.transport.stats(time.monotonic()))
+            self._report.line_quality(self._line.transport.line_quality())
         if self._pump is not None:
             self._pump.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -7,7 +7,7 @@ import structlog
 from ai_engine.asterisk.events import Channel
 from ai_engine.conversation.decisions import AgentTurn, Announce, CallerTurn
 from ai_engine.live_events import LiveEvents
-from ai_engine.media.rtp_transport import RtpStats
+from ai_engine.media.line_quality import LineQuality
 from ai_engine.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -46,20 +46,11 @@ class CallReport:
     def provider_failed(self, component: str) -> None:
         self._metrics.provider_failures.labels(component).inc()
 
-    def line_quality(self, stats: RtpStats) -> None:
+    def line_quality(self, line: LineQuality) -> None:
         """At the end of the call."""
-        self._metrics.rtp_lost.inc(stats.lost)
-        self._metrics.rtp_strays.inc(stats.strays)
-        self._log.info(
-            "line_quality",
-            received=stats.packets_received,
-            sent=stats.packets_sent,
-            lost=stats.lost,
-            late=stats.late,
-            duplicates=stats.duplicates,
-            strays=stats.strays,
-            jitter_ms=round(stats.jitter_ms, 1),
-        )
+        self._metrics.rtp_lost.inc(line.lost or 0)
+        self._metrics.rtp_strays.inc(line.strays or 0)
+        self._log.info("line_quality", **line.known())
 
     def ended(self, outcome: str) -> None:
         self._metrics.calls_ended.labels(outcome).inc()

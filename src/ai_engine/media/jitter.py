@@ -85,6 +85,8 @@ class JitterBuffer:
         self._is_quiet = is_quiet
         self._ssrc: int | None = None
         self._lost_before = 0
+        self._handed_out = 0
+        self._delays_s = 0.0  # of all that was handed out
         self._delay = NetworkDelay(0.0, 0.0, max_delay_s=self._max_delay_s)
         self._clear()
 
@@ -131,6 +133,11 @@ class JitterBuffer:
         if not self._started:
             return 0.0
         return (self._delay.target_s + self._excess_s(now_s, self._play_at)) * 1000
+
+    @property
+    def mean_delay_ms(self) -> float:
+        """`delay_ms` of the frames handed out since the call began."""
+        return self._delays_s / self._handed_out * 1000 if self._handed_out else 0.0
 
     def put(self, packet: RtpPacket, arrived_s: float) -> None:
         """A packet of audio."""
@@ -196,6 +203,8 @@ class JitterBuffer:
         self._play_at += self._frame_samples
         self._played_sequence = sequence
         self._missing_frames = 0
+        self._handed_out += 1
+        self._delays_s += excess_s + self._delay.target_s
         return payload, FrameKind.SPEECH
 
     # --- where a packet belongs ------------------------------------------------------------------------------------

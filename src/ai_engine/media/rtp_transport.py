@@ -21,6 +21,7 @@ import numpy as np
 
 from ai_engine.media.concealment import Concealment
 from ai_engine.media.jitter import JitterBuffer, Payload
+from ai_engine.media.line_quality import LineQuality
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import (
     COMFORT_NOISE_TYPES,
@@ -88,28 +89,18 @@ WIRE_FORMATS: Final = {
 
 
 @dataclass(slots=True)
-class RtpStats:
-    """What came and went since the call began."""
+class _Counts:
+    """What the jitter buffer cannot count; named and explained in `LineQuality`."""
 
-    packets_received: int = 0
-    packets_sent: int = 0
+    received: int = 0
+    sent: int = 0
     send_errors: int = 0
-    lost: int = 0
-    late: int = 0
-    duplicates: int = 0
-    concealed: int = 0
-    restarts: int = 0
     strays: int = 0
-    """Datagrams from anybody but the peer; ignored. Once they flood, the kernel drops them uncounted."""
     malformed: int = 0
     rtcp: int = 0
     events: int = 0
-    """Packets with a dynamic payload type, like telephone events (RFC 4733); the digits come by ARI."""
+    comfort_noise: int = 0
     unexpected: int = 0
-    """Packets of another static payload type than the one agreed on."""
-    jitter_ms: float = 0.0
-    delay_ms: float = 0.0
-    """How long sound waits in the jitter buffer."""
 
 
 class RtpTransport:
@@ -154,7 +145,7 @@ class RtpTransport:
         self._bytes_per_sample = wire.format.bytes_per_sample
         self._jitter = JitterBuffer(bytes_per_sample=self._bytes_per_sample, is_quiet=self._is_quiet)
         self._concealment = Concealment()
-        self._stats = RtpStats()
+        self._counts = _Counts()
         silence = bytes(2 * FRAME_SAMPLES)
         self._silent_frame = Frame(silence, FrameKind.SILENCE)
         self._faded_frame = Frame(silence, FrameKind.CONCEALED)
@@ -190,13 +181,27 @@ class RtpTransport:
         if self._connected and self._peer is not None:
             self._socket.connect(self._peer)
 
-    def stats(self, now: float) -> RtpStats:
-        """The counters, up to date. The object goes on changing."""
-        stats, received = self._stats, self._jitter.stats
-        stats.lost, stats.late, stats.duplicates = self._jitter.lost, received.late, received.duplicates
-        stats.concealed, stats.restarts = received.concealed, received.restarts
-        stats.jitter_ms, stats.delay_ms = self._jitter.jitter_ms, self._jitter.delay_ms(now)
-        return stats
+    def line_quality(self) -> LineQuality:
+        """The figures of this leg up to now. From any thread."""
+        counts, received = self._counts, self._jitter.stats
+        return LineQuality(
+            received=counts.received,
+            sent=counts.sent,
+            lost=self._jitter.lost,
+            late=received.late,
+            duplicates=received.duplicates,
+            concealed=received.concealed,
+            restarts=received.restarts,
+            strays=counts.strays,
+            malformed=counts.malformed,
+            events=counts.events,
+            comfort_noise=counts.comfort_noise,
+            unexpected=counts.unexpected,
+            rtcp=counts.rtcp,
+            send_errors=counts.send_errors,
+            jitter_ms=self._jitter.jitter_ms,
+            delay_ms=self._jitter.mean_delay_ms,
+        )
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -216,12 +221,12 @@ class RtpTransport:
     def _read(self, now: float) -> None:
         """Take all packets that have come since the last tick."""
         wall = 0.0
-        strays_before = self._stats.strays
+        strays_before = self._counts.strays
         try:
             for _ in range(_MOST_READS):
                 datagram, ancillary, _, source = self._receive_message(_DATAGRAM_BYTES, _ANCILLARY_BYTES)
                 if source != self._peer and not self._latch(source):
-                    self._stats.strays += 1
+                    self._counts.strays += 1
                     continue
                 waited_s = 0.0
                 if ancillary:
@@ -235,9 +240,9 @@ class RtpTransport:
         except BlockingIOError:
             pass
         except OSError:  # an ICMP answer to what we sent earlier: Asterisk is gone, and ARI will say so
-            self._stats.send_errors += 1
+            self._counts.send_errors += 1
         finally:
-            if self._stats.strays - strays_before > _FLOOD and self._peer is not None and not self._connected:
+            if self._counts.strays - strays_before > _FLOOD and self._peer is not None and not self._connected:
                 self._socket.connect(self._peer)
                 self._connected = True
 
@@ -253,24 +258,26 @@ class RtpTransport:
     def _take(self, datagram: bytes, arrived_s: float) -> bool:
         """Put a datagram of the peer where it belongs; True for a whole frame of audio or more."""
         if is_rtcp(datagram):
-            self._stats.rtcp += 1
+            self._counts.rtcp += 1
             return False
         try:
             packet = RtpPacket.parse(datagram)
         except RtpError:
-            self._stats.malformed += 1
+            self._counts.malformed += 1
             return False
-        self._stats.packets_received += 1
+        self._counts.received += 1
         n_bytes = len(packet.payload)
         if packet.payload_type == self._payload_type and n_bytes and n_bytes % self._bytes_per_sample == 0:
             self._jitter.put(packet, arrived_s)
             return n_bytes >= FRAME_SAMPLES * self._bytes_per_sample
         if packet.payload_type >= _FIRST_DYNAMIC_TYPE:
-            self._stats.events += 1
+            self._counts.events += 1
         elif packet.payload_type == self._payload_type:
-            self._stats.malformed += 1
-        elif packet.payload_type not in COMFORT_NOISE_TYPES:
-            self._stats.unexpected += 1
+            self._counts.malformed += 1
+        elif packet.payload_type in COMFORT_NOISE_TYPES:
+            self._counts.comfort_noise += 1
+        else:
+            self._counts.unexpected += 1
         self._jitter.skip(packet, arrived_s)
         return False
 
@@ -302,9 +309,9 @@ class RtpTransport:
         self._sequence = (self._sequence + 1) & 0xFFFF
         try:
             self._socket.sendto(packet, self._peer)
-            self._stats.packets_sent += 1
+            self._counts.sent += 1
         except OSError:  # a full queue or no route: the next frame is due in 20 ms and this one is not worth waiting
-            self._stats.send_errors += 1
+            self._counts.send_errors += 1
         return frame
 
     def play(self, turn: int, audio: bytes, text: str, now: float) -> None:

@@ -165,13 +165,13 @@ async def test_what_the_caller_says_comes_back(
         await phone.play(babble(3.0)).sent()
         await asyncio.sleep(0.5)
         recording = phone.recording
-        stats = call.transport.stats(time.monotonic())
+        line = call.transport.line_quality()
     delays_ms, likenesses = compare(recording.caller, recording.agent)
-    print(f"{wire_format}: echo after {min(delays_ms):.0f}-{max(delays_ms):.0f} ms, {stats}")
+    print(f"{wire_format}: echo after {min(delays_ms):.0f}-{max(delays_ms):.0f} ms, {line}")
     assert np.median(likenesses) > 0.95
     assert np.median(delays_ms) <= 100
-    assert stats.strays == 40
-    assert stats.malformed == stats.unexpected == stats.send_errors == 0
-    assert stats.lost == 0
-    assert stats.late <= 0.1 * stats.packets_received  # none, but for what else this machine does
+    assert line.strays == 40
+    assert line.malformed == line.unexpected == line.send_errors == 0
+    assert line.lost == 0
+    assert line.late <= 0.1 * line.received  # none, but for what else this machine does
     assert ports.in_use == 0

@@ -126,8 +126,8 @@ def test_strays_are_counted_and_change_nothing(transport: RtpTransport, asterisk
         asterisk.send(b"\xff" * 160)
         pcm, _ = ticks.tick()
         assert not pcm.any()
-    stats = transport.stats(ticks.now)
-    assert (stats.strays, stats.packets_received) == (5, 5)
+    line = transport.line_quality()
+    assert (line.strays, line.received) == (5, 5)
     assert len(asterisk.received()) == 5
     assert stray.received() == []
     assert transport.peer == asterisk.address
@@ -139,18 +139,18 @@ def test_a_flood_of_strays_is_left_to_the_kernel(transport: RtpTransport, asteri
     for _ in range(100):
         stray.send(b"\xff" * 160)
     ticks.tick()
-    assert transport.stats(ticks.now).strays == 100
+    assert transport.line_quality().strays == 100
     for _ in range(100):
         stray.send(b"\xff" * 160)
     asterisk.send(encode_mulaw(TONE))
     ticks.tick()
-    stats = transport.stats(ticks.now)
-    assert (stats.strays, stats.packets_received) == (100, 1)
+    line = transport.line_quality()
+    assert (line.strays, line.received) == (100, 1)
     assert len(asterisk.received()) == 2
     asterisk.socket.close()  # from here on the kernel reports "connection refused"
     for _ in range(3):
         ticks.tick()
-    assert transport.stats(ticks.now).send_errors > 0
+    assert transport.line_quality().send_errors > 0
     stray.socket.close()
 
 
@@ -170,7 +170,7 @@ def test_the_peer_is_the_first_allowed_address_until_the_channel_names_it(ports:
     ticks.tick()
     assert first.received() == []
     assert len(named.received()) == 1
-    assert transport.stats(ticks.now).strays == 2
+    assert transport.line_quality().strays == 2
     asyncio.run(transport.close())
     for end in (foreign, first, named):
         end.socket.close()
@@ -203,8 +203,8 @@ def test_what_is_not_audio_is_never_heard(transport: RtpTransport, asterisk: Ast
         pcm, kind = ticks.tick()
         assert not pcm.any()
     assert kind is FrameKind.SILENCE
-    stats = transport.stats(ticks.now)
-    assert (stats.events, stats.unexpected, stats.rtcp, stats.malformed, stats.lost) == (1, 1, 1, 1, 0)
+    line = transport.line_quality()
+    assert (line.events, line.unexpected, line.rtcp, line.malformed, line.lost) == (1, 1, 1, 1, 0)
 
 
 def test_a_new_source_behind_the_same_address_is_heard(transport: RtpTransport, asterisk: Asterisk) -> None:
@@ -218,7 +218,7 @@ def test_a_new_source_behind_the_same_address_is_heard(transport: RtpTransport, 
         asterisk.send(encode_mulaw(TONE))
         heard.append(ticks.tick()[0].any())
     assert any(heard)
-    assert transport.stats(ticks.now).restarts == 1
+    assert transport.line_quality().restarts == 1
 
 
 def test_a_lost_packet_is_concealed(transport: RtpTransport, asterisk: Asterisk) -> None:
@@ -234,7 +234,7 @@ def test_a_lost_packet_is_concealed(transport: RtpTransport, asterisk: Asterisk)
     concealed = [pcm for pcm, kind in kinds if kind is FrameKind.CONCEALED]
     assert len(concealed) == 1
     assert np.abs(concealed[0]).max() > 4000
-    assert transport.stats(ticks.now).lost == 1
+    assert transport.line_quality().lost == 1
 
 
 def test_silence_goes_out_all_the_time_under_one_marker(transport: RtpTransport, asterisk: Asterisk) -> None:
@@ -306,7 +306,7 @@ def test_a_minute_of_sound_at_a_steady_delay(transport: RtpTransport, asterisk: 
         asterisk.send(encode_mulaw(TONE))
         time.sleep(max(0.0, ticks.now + 0.020 - time.monotonic()))
         ticks.tick()
-    stats = transport.stats(ticks.now)
-    assert stats.lost == 0
-    assert stats.late + stats.concealed <= 2
-    assert stats.delay_ms <= 30
+    line = transport.line_quality()
+    assert line.lost == 0
+    assert line.late + line.concealed <= 2
+    assert line.delay_ms <= 30
