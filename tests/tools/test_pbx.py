@@ -259,3 +259,10 @@ def test_the_phone_needs_its_password_and_bind_says_what_it_opens(other: Pbx) ->
     endpoint = other.cli("pjsip show endpoint 6001")
     assert "InAuth:  6001/6001" in endpoint
     assert "transport-lan" in endpoint
+
+
+def test_sipp_says_its_version(pbx: Pbx) -> None:
+    if not pbx.root.with_name(f"{pbx.root.name}-sipp").is_dir():
+        pytest.skip("SIPp is not installed: tools/pbx install --sipp")
+    said = run("--root", str(pbx.root), "sipp", "-v")
+    assert "SIPp v" in said.stdout, said.stderr

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2015  # 'a && b || fail': fail ends the script
-# Sourced by tools/pbx: installs Debian's Asterisk into a folder, without root, a chroot or the host's package state.
+# Sourced by tools/pbx: installs Debian's Asterisk, or SIPp, into a folder, without root, a chroot or the host's package state.
 #   fetch   the package and its whole closure, libc included, by apt into a private apt root
 #   unpack  by dpkg-deb -x (no maintainer scripts run); the tree is then run with its own loader and libraries
-# install_tree ROOT writes ROOT at once or not at all; needs say, step and fail from tools/pbx.
+# install_tree ROOT and install_sipp ROOT write ROOT at once or not at all; need say, step and fail from tools/pbx.
 
 # Packages that only maintainer scripts and unrelated programs want.
 UNWANTED='perl*|libperl*|gnupg*|gpg*|dirmngr*|pinentry*|adduser*|passwd*|debconf*|base-passwd*|libpam*|libsemanage*|libsepol*|login.defs*|pci.ids*|openssl-provider-legacy*|tzdata*|libgdbm*'
@@ -65,11 +65,23 @@ watch_download() {
   done
 }
 
-install_tree() {
-  local root=$1 begun=$SECONDS
-  local keyring mirror apt packages=(asterisk asterisk-core-sounds-en-gsm)
+install_tree() { unpack_packages "$1" Asterisk 400 asterisk asterisk-core-sounds-en-gsm; }
+install_sipp() { unpack_packages "$1" SIPp 200 sip-tester; }
+
+# What Debian's maintainer scripts would have done, as far as it is wanted. PACKAGE TREE
+finish_tree() {
+  case $1 in
+    asterisk) ln -sfn en_US_f_Allison "$2/usr/share/asterisk/sounds/en" ;;   # update-alternatives makes this link
+  esac
+}
+
+# unpack_packages ROOT NAME MIB PACKAGE...: MIB is how much must be free; the version shown is the first package's.
+unpack_packages() {
+  local root=$1 name=$2 wanted_mib=$3 begun=$SECONDS
+  shift 3
+  local keyring mirror apt packages=("$@")
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
-    || fail "Asterisk is not installed yet and this host has no apt-get and dpkg-deb to fetch it with." \
+    || fail "$name is not installed yet and this host has no apt-get and dpkg-deb to fetch it with." \
             "Run on Debian or Ubuntu, or connect Parley to an Asterisk of your own: tools/pbx snippets prints what it needs."
   for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp} ''; do [ -e "$keyring" ] && break; done
   [ -n "$keyring" ] || fail "Debian's signing keys are missing." "Install them: apt-get install debian-archive-keyring"
@@ -85,18 +97,18 @@ install_tree() {
   step "reading the package list of Debian $PBX_SUITE"
   apt-get -c "$apt/apt.conf" -qq update >"$apt/out" 2>&1 || {
     tail -n 4 "$apt/out" >&2
-    fail "the package list could not be fetched: Asterisk is not installed yet and the download needs the network once." \
-         "Check the network and the apt proxy, then run tools/pbx up again (an old debian-archive-keyring also ends here: apt-get install --only-upgrade debian-archive-keyring)."
+    fail "the package list could not be fetched: $name is not installed yet and the download needs the network once." \
+         "Check the network and the apt proxy, then run this again (an old debian-archive-keyring also ends here: apt-get install --only-upgrade debian-archive-keyring)."
   }
   local bytes
   bytes=$(apt-get -c "$apt/apt.conf" -qq -y --print-uris install "${packages[@]}" 2>"$apt/out" | awk '{ sum += $3 } END { print sum + 0 }') || bytes=0
   [ "$bytes" -gt 0 ] || {
     tail -n 4 "$apt/out" >&2
-    fail "Debian $PBX_SUITE on this mirror has no installable asterisk package." "Try another suite: PBX_SUITE=sid tools/pbx up"
+    fail "Debian $PBX_SUITE on this mirror has no installable ${packages[0]} package." "Try another suite: PBX_SUITE=sid tools/pbx install"
   }
   local free_kib
   free_kib=$(df -Pk "$(dirname "$root")" | awk 'NR == 2 { print $4 }')
-  [ "$free_kib" -gt 400000 ] || fail "only $((free_kib / 1024)) MiB are free in $(dirname "$root"), Asterisk needs 400." "Free some space or choose another folder with --root."
+  [ "$free_kib" -gt "$((wanted_mib * 1024))" ] || fail "only $((free_kib / 1024)) MiB are free in $(dirname "$root"), $name needs $wanted_mib." "Free some space or choose another folder with --root."
 
   local watcher status=0
   watch_download "$apt/cache/archives" "$bytes" & watcher=$!
@@ -104,7 +116,7 @@ install_tree() {
   kill "$watcher" 2>/dev/null || true
   wait "$watcher" 2>/dev/null || true
   [ -t 2 ] && printf '\r\033[K' >&2
-  [ "$status" = 0 ] || { tail -n 4 "$apt/out" >&2; fail "the download failed." "Check the network and the free space, then run tools/pbx up again."; }
+  [ "$status" = 0 ] || { tail -n 4 "$apt/out" >&2; fail "the download failed." "Check the network and the free space, then run this again."; }
 
   step "unpacking"
   local deb version=unknown
@@ -112,17 +124,17 @@ install_tree() {
   for deb in "$apt"/cache/archives/*.deb; do
     # shellcheck disable=SC2053  # a pattern on purpose
     [[ ${deb##*/} == @($UNWANTED) ]] && continue
-    case ${deb##*/} in asterisk_*) version=$(dpkg-deb -f "$deb" Version); version=${version#*:} ;;   # without Debian's epoch
+    case ${deb##*/} in "${packages[0]}"_*) version=$(dpkg-deb -f "$deb" Version); version=${version#*:} ;;   # without Debian's epoch
       esac
-    dpkg-deb -x "$deb" "$root.new.$$" || fail "${deb##*/} could not be unpacked." "Free some space and run tools/pbx up again."
+    dpkg-deb -x "$deb" "$root.new.$$" || fail "${deb##*/} could not be unpacked." "Free some space and run this again."
   done
   rm -rf "$root.new.$$"/usr/share/{doc,man,locale,info,lintian,icons,fonts,bug,snmp}
-  ln -sfn en_US_f_Allison "$root.new.$$/usr/share/asterisk/sounds/en"   # Debian makes this link with update-alternatives
+  finish_tree "${packages[0]}" "$root.new.$$"
   printf 'version=%s\nsuite=%s\n' "$version" "$PBX_SUITE" > "$root.new.$$/.pbx-release"
   chmod -R u+rwX,go+rX,go-w "$root.new.$$"
   rm -rf "$root"
   mv "$root.new.$$" "$root"
   rm -rf "$apt"
   trap - EXIT
-  say "installed Asterisk $version from Debian $PBX_SUITE in $((SECONDS - begun)) s, $(du -sm "$root" | cut -f 1) MB in $root"
+  say "installed $name $version from Debian $PBX_SUITE in $((SECONDS - begun)) s, $(du -sm "$root" | cut -f 1) MB in $root"
 }
