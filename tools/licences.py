@@ -71,8 +71,8 @@ def main() -> None:
     print("\n## Models\n")
     print("See `python -m local_ai_server.embedded install --list`: each model is listed with its licence and source.")
     print(
-        "Asterisk (GPL-2.0) and, for tests of load, SIPp (GPL-2.0 or later) are fetched from Debian by `tools/pbx` and\n"
-        "run as programs of their own."
+        "Asterisk (GPL-2.0) and, for tests of load, SIPp (GPL-2.0 or later) are fetched from Debian by `tools/pbx`\n"
+        "and run as programs of their own."
     )
 
 
