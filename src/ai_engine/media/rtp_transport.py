@@ -19,9 +19,10 @@ from typing import Final
 
 import numpy as np
 
-from ai_engine.media.concealment import Concealment
+from ai_engine.media.heard_frames import FRAME_MS, HeardFrames
 from ai_engine.media.jitter import JitterBuffer, Payload
 from ai_engine.media.line_quality import LineQuality
+from ai_engine.media.paced_playout import PacedPlayout
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import (
     COMFORT_NOISE_TYPES,
@@ -34,16 +35,12 @@ from ai_engine.media.rtp import (
     is_rtcp,
     write_header,
 )
-from ai_engine.media.transport import Frame, FrameKind
-from voice_core.playout import Playout
+from ai_engine.media.transport import Frame
 from voice_wire.audio import ALAW_8K, MULAW_8K, PCM_8K, AudioFormat, Pcm, decode_alaw, decode_mulaw
 
-FRAME_MS: Final = 20
 FRAME_SAMPLES: Final = 160
 _FRAME_S: Final = FRAME_MS / 1000
 
-_QUIET_PEAK: Final = 512
-"""-36 dBFS: a frame without a louder sample can be left out or stretched unnoticed."""
 _FIRST_DYNAMIC_TYPE: Final = 96
 _DATAGRAM_BYTES: Final = 2048
 _SO_TIMESTAMPNS: Final = 35
@@ -103,7 +100,7 @@ class _Counts:
     unexpected: int = 0
 
 
-class RtpTransport:
+class RtpTransport(PacedPlayout):
     """A call's sound as RTP. Made and used on the media loop; nothing in it blocks."""
 
     def __init__(
@@ -127,9 +124,8 @@ class RtpTransport:
             raise ValueError(
                 f"RTP format {wire_format!r} does not work both ways with Asterisk; use {', '.join(WIRE_FORMATS)}"
             )
-        self.format = wire.format
+        super().__init__(wire.format, downstream_ms=downstream_ms)
         self.pcm_rate_hz = 8000
-        self.played = Playout(wire.format, downstream_ms=downstream_ms)
         self._ports = ports
         self._socket = ports.bind()
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -140,15 +136,11 @@ class RtpTransport:
         self._connected = False
         self._closed = False
 
-        self._decode = wire.decode
         self._payload_type = wire.payload_type
         self._bytes_per_sample = wire.format.bytes_per_sample
-        self._jitter = JitterBuffer(bytes_per_sample=self._bytes_per_sample, is_quiet=self._is_quiet)
-        self._concealment = Concealment()
+        self._heard = HeardFrames(wire.decode)
+        self._jitter = JitterBuffer(bytes_per_sample=self._bytes_per_sample, is_quiet=self._heard.is_quiet)
         self._counts = _Counts()
-        silence = bytes(2 * FRAME_SAMPLES)
-        self._silent_frame = Frame(silence, FrameKind.SILENCE)
-        self._faded_frame = Frame(silence, FrameKind.CONCEALED)
 
         self._silent_payload = wire.format.silence(FRAME_MS) if send_silence else None
         self._big_endian = wire is WIRE_FORMATS["slin"]
@@ -209,14 +201,7 @@ class RtpTransport:
         """The next 20 ms of the caller, always a frame: silence when there is none."""
         if not self._closed:
             self._read(now)
-        payload, kind = self._jitter.get(now)
-        if payload is not None:
-            return Frame(self._concealment.heard(self._decode(payload)).tobytes(), kind)
-        if kind is FrameKind.CONCEALED:
-            made_up = self._concealment.conceal()
-            return self._faded_frame if made_up is None else Frame(made_up.tobytes(), kind)
-        self._concealment.fell_silent()
-        return self._silent_frame
+        return self._heard.frame(*self._jitter.get(now))
 
     def _read(self, now: float) -> None:
         """Take all packets that have come since the last tick."""
@@ -281,9 +266,6 @@ class RtpTransport:
         self._jitter.skip(packet, arrived_s)
         return False
 
-    def _is_quiet(self, payload: Payload) -> bool:
-        return int(np.abs(self._decode(payload).astype(np.int32)).max()) < _QUIET_PEAK
-
     # --- out --------------------------------------------------------------------------------------------------------
 
     def transmit(self, now: float) -> bytes | None:
@@ -313,20 +295,6 @@ class RtpTransport:
         except OSError:  # a full queue or no route: the next frame is due in 20 ms and this one is not worth waiting
             self._counts.send_errors += 1
         return frame
-
-    def play(self, turn: int, audio: bytes, text: str, now: float) -> None:
-        """Queue agent audio (in `format`) that speaks `text`."""
-        self.played.play(turn, audio, text, now)
-
-    def pause(self, now: float) -> None:
-        self.played.pause(now)
-
-    def resume(self, now: float) -> None:
-        self.played.resume(now)
-
-    def flush(self, now: float) -> None:
-        """Drop what has not been sent; `played` then says what was heard."""
-        self.played.flush(now)
 
     async def close(self) -> None:
         """Give the socket and its port back. Idempotent."""
