@@ -7,7 +7,7 @@ import structlog
 from ai_engine.asterisk.events import Channel
 from ai_engine.conversation.decisions import AgentTurn, Announce, CallerTurn
 from ai_engine.live_events import LiveEvents
-from ai_engine.media.line_quality import LineQuality
+from ai_engine.media.line_quality import COUNTED, LineQuality
 from ai_engine.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -46,11 +46,31 @@ class CallReport:
     def provider_failed(self, component: str) -> None:
         self._metrics.provider_failures.labels(component).inc()
 
-    def line_quality(self, line: LineQuality) -> None:
-        """At the end of the call."""
-        self._metrics.rtp_lost.inc(line.lost or 0)
-        self._metrics.rtp_strays.inc(line.strays or 0)
-        self._log.info("line_quality", **line.known())
+    def line_quality(self, media: LineQuality, caller: LineQuality | None = None) -> None:
+        """At the end of the call: of our leg, and of the caller's where Asterisk knows it."""
+        self._count_line("media", media)
+        if caller is not None:
+            self._count_line("caller", caller)
+        facts = {f"caller_{name}": figure for name, figure in caller.known().items()} if caller is not None else {}
+        self._log.info("line_quality", **media.known(), **facts)
+
+    def _count_line(self, leg: str, line: LineQuality) -> None:
+        metrics = self._metrics
+        for what in COUNTED:
+            if count := getattr(line, what):
+                metrics.line_packets.labels(leg, what).inc(count)
+        for direction, loss, jitter_ms in (
+            ("in", line.loss, line.jitter_ms),
+            ("out", line.loss_by_peer, line.peer_jitter_ms),
+        ):
+            if loss is not None:
+                metrics.line_loss.labels(leg, direction).observe(loss)
+            if jitter_ms is not None:
+                metrics.line_jitter.labels(leg, direction).observe(jitter_ms / 1000)
+        if line.round_trip_ms is not None:
+            metrics.line_round_trip.labels(leg).observe(line.round_trip_ms / 1000)
+        if line.delay_ms is not None:
+            metrics.line_delay.labels(leg).observe(line.delay_ms / 1000)
 
     def ended(self, outcome: str) -> None:
         self._metrics.calls_ended.labels(outcome).inc()

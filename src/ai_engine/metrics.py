@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+LINE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.4, 1.0)
+LOSS_BUCKETS = (0.0, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 class Metrics:
@@ -39,8 +41,40 @@ class Metrics:
         self.ari_reconnects = Counter("parley_ari_reconnects", "Times the event socket came back.", registry=r)
         self.ports_in_use = Gauge("parley_media_ports_in_use", "Media ports held by calls.", registry=r)
         self.late_ticks = Gauge("parley_pacer_late_ticks", "Media ticks that came late, since start.", registry=r)
-        self.rtp_lost = Counter("parley_rtp_lost_packets", "Caller packets that never came.", registry=r)
-        self.rtp_strays = Counter("parley_rtp_stray_packets", "Media packets from a wrong source.", registry=r)
+        self.line_packets = Counter(
+            "parley_line_packets",
+            "Packets (and restarts) of ended calls by leg of the line and what became of them.",
+            ["leg", "what"],
+            registry=r,
+        )
+        self.line_loss = Histogram(
+            "parley_line_loss_ratio",
+            "Share of a call's packets that never came, by leg and direction (in: the caller's sound).",
+            ["leg", "direction"],
+            buckets=LOSS_BUCKETS,
+            registry=r,
+        )
+        self.line_jitter = Histogram(
+            "parley_line_jitter_seconds",
+            "Interarrival jitter at the end of a call, by leg and direction.",
+            ["leg", "direction"],
+            buckets=LINE_BUCKETS_S,
+            registry=r,
+        )
+        self.line_round_trip = Histogram(
+            "parley_line_round_trip_seconds",
+            "Round trip at the end of a call, by leg.",
+            ["leg"],
+            buckets=LINE_BUCKETS_S,
+            registry=r,
+        )
+        self.line_delay = Histogram(
+            "parley_line_delay_seconds",
+            "A call's mean wait in the jitter buffer, by leg.",
+            ["leg"],
+            buckets=LINE_BUCKETS_S,
+            registry=r,
+        )
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""

@@ -45,14 +45,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class RtpStatistics:
-    """Asterisk's own count of a channel's RTP. Jitter and round trip are in seconds, as Asterisk reports them."""
+    """Asterisk's own count of a channel's RTP. Jitter and round trip are in seconds, as Asterisk reports them.
+
+    Losses and what the peer reports are as old as the last RTCP, which comes and goes every 5 s; 0 before the first.
+    """
 
     sent_packets: int
     received_packets: int
     lost_by_peer: int
     lost_by_us: int
     local_jitter_s: float
+    """Of what Asterisk receives."""
     remote_jitter_s: float
+    """Of what the peer receives, as it reports."""
     round_trip_s: float
 
 
@@ -185,8 +190,8 @@ async def rtp_statistics(ari: AriClient, channel_id: str) -> RtpStatistics | Non
         received_packets=int(_number(raw, "rxcount")),
         lost_by_peer=int(_number(raw, "txploss")),
         lost_by_us=int(_number(raw, "rxploss")),
-        local_jitter_s=_number(raw, "rxjitter"),
-        remote_jitter_s=_number(raw, "txjitter"),
+        local_jitter_s=_number(raw, "txjitter"),  # its names are the wrong way round (seen on 22.10, on a bad line)
+        remote_jitter_s=_number(raw, "rxjitter"),
         round_trip_s=_number(raw, "rtt"),
     )
 

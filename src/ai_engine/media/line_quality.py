@@ -7,6 +7,7 @@ transport cannot know: no loss on TCP, no round trip without RTCP.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,23 @@ class LineQuality:
         """The figures by name, without those that cannot be known; milliseconds to one decimal."""
         figures = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: round(value, 1) for name, value in figures if value is not None}
+
+
+COUNTED: Final = (
+    "received",
+    "sent",
+    "lost",
+    "late",
+    "duplicates",
+    "concealed",
+    "restarts",
+    "strays",
+    "malformed",
+    "unexpected",
+    "send_errors",
+    "lost_by_peer",
+)
+"""The counts that metrics add up over calls."""
 
 
 def _share(lost: int | None, came: int) -> float | None:

@@ -144,7 +144,7 @@ async def test_rtp_statistics_are_figures_or_none(server: AriStandIn, ari: AriCl
     path = "/channels/c1/rtp_statistics"
     server.canned["GET", path] = web.json_response(RTP)
     found = await operations.rtp_statistics(ari, "c1")
-    assert found == operations.RtpStatistics(10, 9, 0, 1, 0.002, 0.001, 0.03)
+    assert found == operations.RtpStatistics(10, 9, 0, 1, 0.001, 0.002, 0.03)
     server.canned["GET", path] = web.json_response({"message": "Unsupported channel type"}, status=403)
     assert await operations.rtp_statistics(ari, "c1") is None
     server.canned["GET", path] = web.json_response({"message": "RTP info not found"}, status=404)
