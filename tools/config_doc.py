@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from ai_engine.contexts import Context
 from ai_engine.conversation.conversation_settings import ConversationSettings
 from ai_engine.environment import ENGINE_VARIABLES
-from ai_engine.settings import SECRET_SETTINGS, Settings
+from ai_engine.settings import SECRET_SETTINGS, Section, Settings
 from ai_engine.templates import CALL_VARIABLES
 
 HEAD = """\
@@ -40,6 +40,15 @@ One file per persona in `config/contexts`, named as the dialplan's `AI_CONTEXT` 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     annotation = field.annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def subsections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The sections within a section; not the models that are written as one value (`ports: 18080-18579`)."""
+    return {
+        name: kind
+        for name, field in model.model_fields.items()
+        if (kind := section_of(field)) is not None and issubclass(kind, Section) and not field.metadata
+    }
 
 
 def default_of(field: FieldInfo) -> str:
@@ -80,8 +89,9 @@ def meaning_of(name: str, field: FieldInfo, section: str) -> str:
 def rows(model: type[BaseModel], section: str) -> list[str]:
     variables = {v.setting: v.name for v in ENGINE_VARIABLES}
     lines = ["| key | default | variable | meaning |", "|---|---|---|---|"]
+    below = subsections_of(model)
     for name, field in model.model_fields.items():
-        if section_of(field) is not None and not section:
+        if name in below or (not section and section_of(field) is not None):
             continue
         key = f"`{name}`" if (section, name) not in SECRET_SETTINGS else f"({name})"
         variable = variables.get((section, name), "")
@@ -131,6 +141,9 @@ def document() -> str:
     for name, field in Settings.model_fields.items():
         if (model := section_of(field)) is not None:
             parts += [f"\n## `{name}`\n", *rows(model, name)]
+            for key, below in subsections_of(model).items():
+                parts += [f"\n## `{name}.{key}`\n", inspect.cleandoc(below.__doc__ or ""), ""]
+                parts += rows(below, f"{name}.{key}")
     parts += [CONTEXTS.rstrip("\n"), *context_rows(Context, "")]
     return "\n".join(parts) + "\n"
 

@@ -66,6 +66,17 @@ class AsteriskSettings(Section):
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
+class AudioSocketSettings(Section):
+    """Where the engine listens for Asterisk's AudioSocket connections, once a call asks for that transport."""
+
+    bind: str = "127.0.0.1"
+    """Local address. Connections from anywhere but Asterisk's address and `media.allowed_sources` are closed."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """TCP; 0 picks a free one, which Asterisk is told with each call."""
+    advertise: str | None = None
+    """Address Asterisk connects to when it is not the bound one (NAT, containers)."""
+
+
 class MediaSettings(Section):
     transport: Literal["rtp"] = "rtp"
     format: Literal["ulaw", "alaw", "slin"] = "ulaw"
@@ -83,6 +94,7 @@ class MediaSettings(Section):
     echo: Literal["auto", "always", "off"] = "auto"
     """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
     (every caller has his loudspeaker on), never."""
+    audiosocket: AudioSocketSettings = AudioSocketSettings()
 
 
 class HttpSettings(Section):
