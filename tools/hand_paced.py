@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from ai_engine.media.line_quality import LineQuality
 from ai_engine.media.transport import Frame
 from voice_core.playout import Playout
-from voice_wire.audio import MULAW_8K
+from voice_wire.audio import MULAW_8K, AudioFormat
 
 
 class HandPacedTransport:
     """Implements `MediaTransport` on a real `Playout`: a frame of it is sent each time `transmit` is called."""
 
-    def __init__(self) -> None:
-        self.format = MULAW_8K
-        self.pcm_rate_hz = MULAW_8K.sample_rate_hz
-        self.played = Playout(MULAW_8K)
+    def __init__(self, audio_format: AudioFormat = MULAW_8K) -> None:
+        self.format = audio_format
+        self.pcm_rate_hz = audio_format.sample_rate_hz
+        self.played = Playout(audio_format)
 
     def receive(self, now: float) -> Frame:
         """Not used where the virtual caller hands its frames to the conversation itself."""
@@ -34,6 +35,9 @@ class HandPacedTransport:
 
     def flush(self, now: float) -> None:
         self.played.flush(now)
+
+    def line_quality(self) -> LineQuality:
+        return LineQuality()
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -17,10 +17,11 @@ from ai_engine.conversation.speech_detector import SpeechDetectorError
 from ai_engine.engine import Engine
 from ai_engine.logs import configure_logs
 from ai_engine.media.echo import EchoUnavailable
+from ai_engine.media.lines import MediaError
 from ai_engine.media.ports import PortError
 from ai_engine.settings import Settings, load_settings
 
-COMPLAINTS = (ConfigError, SpeechDetectorError, EchoUnavailable, PortError)
+COMPLAINTS = (ConfigError, SpeechDetectorError, EchoUnavailable, MediaError, PortError)
 """What keeps an engine from starting and says itself what mends it."""
 
 

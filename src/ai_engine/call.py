@@ -35,7 +35,7 @@ from ai_engine.asterisk.events import (
 )
 from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, LiveCall
-from ai_engine.call_line import CallLine, LineSettings, TransportMaker
+from ai_engine.call_line import CallLine
 from ai_engine.call_report import CallReport
 from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
 from ai_engine.context_parts import set_answers
@@ -64,9 +64,12 @@ from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnE
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.echo import GuardMaker
+from ai_engine.media.line_formats import LINE_FORMATS, MediaFormat, TransportName
+from ai_engine.media.line_registry import Lines
+from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
-from ai_engine.media.rtp_transport import RtpTransport
+from ai_engine.media.transport import MediaTransport
 from ai_engine.providers.provider import (
     AgentAudio,
     AgentAudioDone,
@@ -77,7 +80,7 @@ from ai_engine.providers.provider import (
 )
 from ai_engine.providers.services import ProviderFactory
 from voice_core.turn_words_by_language import turn_words
-from voice_wire.audio import PCM_8K, AudioFormat, convert
+from voice_wire.audio import MULAW_8K, PCM_8K, convert
 
 log = structlog.get_logger(__name__)
 
@@ -105,9 +108,9 @@ class CallServices:
     ids: OwnIds
     media: MediaLoop
     detector: SpeechDetector
-    line: LineSettings
-    make_transport: TransportMaker
-    audio_format: AudioFormat
+    lines: Lines
+    transport: TransportName
+    media_format: MediaFormat
     contexts: Mapping[str, Context]
     default_context: str
     factories: Mapping[str, ProviderFactory]
@@ -145,6 +148,8 @@ class Call:
         self._media: CallMedia | None = None
         self._context: Context | None = None
         self._texts: CallTexts | None = None
+        self._audio_format = MULAW_8K
+        """Of the agent's sound on this call's line."""
         self._transfer_to: Fallback | None = None
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -219,7 +224,7 @@ class Call:
         with structlog.contextvars.bound_contextvars(call_id=self.call_id):
             try:
                 outcome = await self._serve()
-            except (AriError, PortError, ProviderError, TimeoutError) as error:
+            except (AriError, MediaError, PortError, ProviderError, TimeoutError) as error:
                 reason = str(error) or f"not connected within {self._services.answer_timeout_s:g} s"
                 self._log.error("call_failed", error=reason)
             except Exception:  # noqa: BLE001 - root of the call's task: the caller goes to the fallback, others go on
@@ -240,7 +245,7 @@ class Call:
         finally:
             if not connecting.done():
                 connecting.cancel()
-                with contextlib.suppress(asyncio.CancelledError, AriError, PortError, ProviderError):
+                with contextlib.suppress(asyncio.CancelledError, AriError, MediaError, PortError, ProviderError):
                     await connecting
         return await self._ended
 
@@ -262,13 +267,15 @@ class Call:
         )
         self._texts = texts
         self._report.started(self.channel, self.context_name)
+        self._audio_format = LINE_FORMATS[services.transport][services.media_format]
+        self._line.take(await services.lines.open(self.call_id, services.transport, services.media_format))
         info = CallInfo(
             call_id=self.call_id,
             context=self.context_name,
             system_prompt=texts.system_prompt,
             language=context.language,
             voice=context.voice,
-            output_format=services.audio_format,
+            output_format=self._audio_format,
             variables=texts.variables,
         )
         self._factory = services.factories[context.provider]
@@ -276,7 +283,7 @@ class Call:
         self._provider = provider
         starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")
         try:
-            transport = await self._line.connect(services.line, services.make_transport)
+            transport = await self._line.connect()
             failure = await starting
         finally:
             if not starting.done():
@@ -297,7 +304,7 @@ class Call:
             return error
         return None
 
-    async def _begin(self, context: Context, texts: CallTexts, transport: RtpTransport, provider: Provider) -> None:
+    async def _begin(self, context: Context, texts: CallTexts, transport: MediaTransport, provider: Provider) -> None:
         services = self._services
         conversation = Conversation(
             transport,
@@ -415,7 +422,7 @@ class Call:
         if (audio := self._rendered(decision.text)) is None:
             self._log.error("not_rendered", turn=decision.turn)  # its text may hold the caller's name
         else:
-            event = AgentAudio(decision.turn, decision.revision, audio, self._services.audio_format, decision.text)
+            event = AgentAudio(decision.turn, decision.revision, audio, self._audio_format, decision.text)
             self._media.provider_event(event)
         self._media.provider_event(AgentAudioDone(decision.turn, decision.revision))
 
@@ -423,7 +430,7 @@ class Call:
         """Sound made ahead of any call: it needs no provider that works."""
         if self._factory is None:
             return None
-        return self._factory.rendered_line(self.context_name, text, self._services.audio_format)
+        return self._factory.rendered_line(self.context_name, text, self._audio_format)
 
     def _to_conversation(self, action: Callable[[Conversation, float], object]) -> None:
         """Do something to the conversation, on the media loop and with the time it then is."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -20,24 +18,11 @@ from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, continue_caller
+from ai_engine.media.lines import MediaError, OpenLine
 from ai_engine.media.pacer import MediaLoop
-from ai_engine.media.rtp_transport import RtpTransport
+from ai_engine.media.transport import MediaTransport
 
 log = structlog.get_logger(__name__)
-
-
-class TransportMaker(Protocol):
-    """Makes a call's transport, which the media loop then uses. Raises `PortError`."""
-
-    def __call__(self) -> RtpTransport: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LineSettings:
-    advertise: str
-    """The address Asterisk sends media to."""
-    media_format: str
-    """Asterisk's name of it: ulaw, alaw, slin."""
 
 
 class CallLine:
@@ -49,7 +34,8 @@ class CallLine:
         self.caller_channel_id = caller_channel_id
         self.media_channel_id = ids.media(call_id)
         self.bridge_id = ids.bridge(call_id)
-        self.transport: RtpTransport | None = None
+        self.transport: MediaTransport | None = None
+        self._open: OpenLine | None = None
         self.caller_in_stasis = True
         """False once the caller's channel hung up or left our application: then it is not ours to touch."""
         self._ari = ari
@@ -69,22 +55,27 @@ class CallLine:
         """The media channel's StasisStart has come."""
         self._media_entered.set()
 
-    async def connect(self, settings: LineSettings, make_transport: TransportMaker) -> RtpTransport:
-        """Answer the caller and join it to a transport. Raises `AriError` or `PortError`; then call `close`."""
+    def take(self, line: OpenLine) -> None:
+        """From here on `line` is this call's to give back."""
+        self._open = line
+        self.transport = line.transport
+
+    async def connect(self) -> MediaTransport:
+        """Answer the caller and join it to the line taken. Raises `AriError` or `MediaError`; then call `close`."""
+        assert self._open is not None
+        line = self._open
         self._lane.adopt(self.media_channel_id)
         self._lane.adopt(self.bridge_id)
-        # Made here, not on the media loop: a call that ends while another thread makes it would lose its port.
-        self.transport = transport = make_transport()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(channels.answer(self._ari, self.caller_channel_id))
                 group.create_task(self._make_bridge())
-                group.create_task(self._make_media_channel(settings, transport))
-        except* AriError as errors:
+                group.create_task(self._make_media_channel(line))
+        except* (AriError, MediaError) as errors:
             raise _first(errors) from None
         await self._media_entered.wait()
         await channels.add_to_bridge(self._ari, self.bridge_id, self.caller_channel_id, self.media_channel_id)
-        return transport
+        return line.transport
 
     async def close(self, *, hang_up: bool, fallback: Fallback | None) -> None:
         """Give back all that was made; the caller is hung up, continued in the dialplan, or gone already. Idempotent.
@@ -118,17 +109,22 @@ class CallLine:
         await channels.create_bridge(self._ari, self.bridge_id)
         self._made.add(self.bridge_id)
 
-    async def _make_media_channel(self, settings: LineSettings, transport: RtpTransport) -> None:
-        host = f"[{settings.advertise}]" if ":" in settings.advertise else settings.advertise
+    async def _make_media_channel(self, line: OpenLine) -> None:
+        request = line.request
         self._asked.add(self.media_channel_id)
         channel = await channels.external_media(
             self._ari,
             channel_id=self.media_channel_id,
-            external_host=f"{host}:{transport.local_port}",
-            media_format=settings.media_format,
+            external_host=request.external_host,
+            media_format=request.media_format,
+            transport=request.transport,
+            encapsulation=request.encapsulation,
+            connection_type=request.connection_type,
+            data=request.data,
+            transport_data=request.transport_data,
         )
         self._made.add(self.media_channel_id)
-        self._media.post(transport.expect, *await channels.rtp_address(self._ari, channel))
+        await line.connected(self._ari, channel)
 
 
 @contextlib.contextmanager
@@ -140,10 +136,10 @@ def _tolerating(step: str) -> Iterator[None]:
         log.warning("call_cleanup_failed", step=step, error=str(error))
 
 
-def _first(errors: BaseExceptionGroup[AriError]) -> AriError:
+def _first(errors: BaseExceptionGroup[AriError | MediaError]) -> AriError | MediaError:
     """The error inside a group, however deep."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, AriError)
+    assert isinstance(error, AriError | MediaError)
     return error

@@ -20,7 +20,6 @@ from ai_engine.asterisk.events import Channel, StasisStart
 from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, LiveCall, continue_caller, reconcile
 from ai_engine.call import Call, CallServices, Outcome
-from ai_engine.call_line import LineSettings
 from ai_engine.call_report import CallReport
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
@@ -32,9 +31,10 @@ from ai_engine.conversation_section import conversation_settings
 from ai_engine.http_api import HttpApi, Readiness
 from ai_engine.live_events import LiveEvents
 from ai_engine.media.echo import guards_for
+from ai_engine.media.line_formats import LINE_FORMATS
+from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
-from ai_engine.media.rtp_transport import WIRE_FORMATS, RtpTransport
 from ai_engine.metrics import Metrics
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
@@ -118,7 +118,7 @@ class Engine:
             self._detector.start()
             owned.callback(self._detector.stop)
             embedder = await self._start_embedder(owned)
-            self._services = await self._make_services(embedder, await self._start_turn_ending(owned))
+            self._services = await self._make_services(owned, embedder, await self._start_turn_ending(owned))
             await owned.enter_async_context(self._ari)
             owned.push_async_callback(self._end_tasks)
             owned.push_async_callback(self._dispatcher.close)
@@ -169,7 +169,7 @@ class Engine:
         return worker
 
     async def _make_services(
-        self, embedder: EmbeddingWorker | None, turn_ending: SmartTurnWorker | None
+        self, owned: AsyncExitStack, embedder: EmbeddingWorker | None, turn_ending: SmartTurnWorker | None
     ) -> CallServices:
         settings = self._settings
         shared = Services(
@@ -182,24 +182,18 @@ class Engine:
             name: make_factory(name, provider.kind, provider.options, shared)
             for name, provider in settings.providers.items()
         }
-        sources = {*await _addresses(settings.asterisk.host), *settings.media.allowed_sources}
-
-        def make_transport() -> RtpTransport:
-            return RtpTransport(
-                self._ports,
-                wire_format=settings.media.format,
-                allowed_sources=sources,
-                downstream_ms=settings.media.downstream_ms,
-            )
-
+        sources = frozenset({*await _addresses(settings.asterisk.host), *settings.media.allowed_sources})
+        lines = lines_from(LineParts(settings, self._media, self._ports, sources))
+        owned.push_async_callback(lines.stop)
+        await lines.start(settings.media.transport)
         return CallServices(
             ari=self._ari,
             ids=self._ids,
             media=self._media,
             detector=self._detector,
-            line=LineSettings(settings.media.advertise or settings.media.bind, settings.media.format),
-            make_transport=make_transport,
-            audio_format=WIRE_FORMATS[settings.media.format].format,
+            lines=lines,
+            transport=settings.media.transport,
+            media_format=settings.media.format,
             contexts=self._contexts,
             default_context=settings.calls.default_context,
             factories=self._factories,
@@ -215,7 +209,7 @@ class Engine:
         """Render what can be said ahead of any call, the default context first; again until it succeeds."""
         default = self._settings.calls.default_context
         order = sorted(self._contexts, key=lambda name: name != default)
-        audio_format = WIRE_FORMATS[self._settings.media.format].format
+        audio_format = LINE_FORMATS[self._settings.media.transport][self._settings.media.format]
         for name in order:
             context = self._contexts[name]
             while name in self._unprepared:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from ai_engine.media.line_quality import LineQuality
 from voice_core.playout import Playout
 from voice_wire.audio import AudioFormat
 
@@ -62,6 +63,9 @@ class MediaTransport(Protocol):
 
     def flush(self, now: float) -> None:
         """Drop what has not been sent; `played` then says what was heard."""
+
+    def line_quality(self) -> LineQuality:
+        """The line's figures since the call began; from any thread, also after `close`."""
 
     async def close(self) -> None:
         """Give sockets and ports back. Idempotent."""

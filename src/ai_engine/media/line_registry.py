@@ -1,0 +1,76 @@
+"""The line kinds there are, by the names that `media.transport` and `AI_TRANSPORT` know them by.
+
+A transport is one file with its `LineKind`, a function here that makes it from settings, and an entry in the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ai_engine.media.line_formats import TransportName
+from ai_engine.media.lines import LineKind, OpenLine
+from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.ports import RtpPorts
+from ai_engine.media.rtp_line import RtpLines
+from ai_engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LineParts:
+    """What line kinds are made of."""
+
+    settings: Settings
+    media: MediaLoop
+    ports: RtpPorts
+    sources: frozenset[str]
+    """The addresses Asterisk's media may come from."""
+
+
+def _rtp(parts: LineParts) -> LineKind:
+    media = parts.settings.media
+    return RtpLines(
+        parts.ports,
+        parts.media,
+        advertise=media.advertise or media.bind,
+        allowed_sources=parts.sources,
+        downstream_ms=media.downstream_ms,
+    )
+
+
+LINE_KINDS: Final[Mapping[TransportName, Callable[[LineParts], LineKind]]] = {
+    "rtp": _rtp,
+}
+
+
+class Lines:
+    """An engine's line kinds. Each is started when the first call asks for it: what nobody uses listens nowhere."""
+
+    def __init__(self, kinds: Mapping[TransportName, LineKind]) -> None:
+        self._kinds = kinds
+        self._started: set[TransportName] = set()
+        self._starting = asyncio.Lock()
+
+    async def start(self, transport: TransportName) -> None:
+        """Have `transport` ready. Raises `MediaError` where it cannot be."""
+        async with self._starting:
+            if transport not in self._started:
+                await self._kinds[transport].start()
+                self._started.add(transport)
+
+    async def stop(self) -> None:
+        """Stop those that were started. Idempotent."""
+        while self._started:
+            await self._kinds[self._started.pop()].stop()
+
+    async def open(self, call_id: str, transport: TransportName, media_format: str) -> OpenLine:
+        """A call's line. Raises `MediaError` or `PortError`; its transport's `close` gives it back."""
+        await self.start(transport)
+        return self._kinds[transport].open(call_id, media_format)
+
+
+def lines_from(parts: LineParts) -> Lines:
+    """All kinds there are."""
+    return Lines({name: make(parts) for name, make in LINE_KINDS.items()})
