@@ -42,12 +42,16 @@ class _Sounding(NamedTuple):
     position: int
     """Of the turn, after this frame."""
     power: float
+    start: int
+    """Of the turn, before it."""
 
 
 class Playout:
     """The agent's sound of one call, frame by frame. Not thread-safe: it lives on the media loop.
 
     `paced=True` (RTP, AudioSocket): `next_frame` is called on a 20 ms schedule and a frame it returns counts as sent.
+    Where the peer has a few frames in hand (chan_websocket), `next_frame` is told how far ahead of its sound a frame is
+    sent, `acknowledged` says what the peer has really played, and `take_back` what it was told to drop.
     `paced=False` (a peer that buffers): `next_frame` only hands audio out; the transport reports `delivered`, and
     `acknowledged` where the peer tells. The estimate `bytes / (rate × bytes_per_sample) + tail_ms` is the watchdog:
     what is not acknowledged by then counts as heard all the same, and what is acknowledged late moves the estimate of
@@ -175,12 +179,15 @@ class Playout:
 
     # --- what the transport takes -------------------------------------------------------------------------------------
 
-    def next_frame(self, now: float) -> bytes | None:
-        """The next 20 ms to send, or None when there is nothing to say now."""
+    def next_frame(self, now: float, *, ahead_s: float = 0.0) -> bytes | None:
+        """The next 20 ms to send, or None when there is nothing to say now.
+
+        `ahead_s`: so much later the frame will begin to sound, because the peer plays what it has before it.
+        """
         now = self._advance(now)
         if self._fade is not None:
             (record, frame), self._fade = self._fade, None
-            self._sent(record, record.sent, now)
+            self._sent(record, record.sent, now, ahead_s)
             return frame
         if self._paused or not self._queue:
             return None
@@ -207,11 +214,30 @@ class Playout:
         if self._fade_in_next:
             self._fade_in_next = False
             frame = self._faded_in(frame)
+        start = record.sent
         record.advance(size, keep_bytes=self._rewind_bytes)
         self._last_frame_turn = record.number
         if self._paced:
-            self._sent(record, record.sent, now)
+            self._sent(record, start, now, ahead_s)
         return frame
+
+    def take_back(self, n_frames: int, now: float) -> bool:
+        """The last `n_frames` that were sent will not sound: the peer drops them. They wait again to be sent.
+
+        False, and nothing has changed, where one of them cannot be had back (it ended a turn that is over).
+        """
+        now = self._advance(now)
+        if not 0 < n_frames <= len(self._in_flight):
+            return False
+        dropped = [self._in_flight[-n] for n in range(1, n_frames + 1)]
+        if any(one.turn not in self._queue or one.start < one.turn.base for one in dropped):
+            return False
+        for one in dropped:
+            self._in_flight.pop()
+            one.turn.in_flight -= 1
+            one.turn.sent = one.start
+        self._last_sent_at = now  # what sounds now is the frame before them
+        return True
 
     def delivered(self, turn: int, n_bytes: int, now: float) -> None:
         """An unpaced transport handed `n_bytes` of `turn` to its peer, which plays them after what it already has.
@@ -232,7 +258,7 @@ class Playout:
             n_bytes -= size
             ends = begins + self.format.duration_s(size)
             record.delivered = min(record.delivered + size, record.sent)
-            self._enter(record, record.delivered, begins, ends + self._tail_s)
+            self._enter(record, record.delivered - size, record.delivered, begins, ends + self._tail_s)
             begins = ends
         if record.acknowledged:  # its acknowledgement may have overtaken the report
             self._take_acknowledged(record, now)
@@ -261,6 +287,12 @@ class Playout:
     def last_frame_turn(self) -> int:
         """The turn that the last frame belonged to; 0 before the first."""
         return self._last_frame_turn
+
+    @property
+    def last_frame_position(self) -> int:
+        """Where the last frame ended, in bytes from the beginning of its turn."""
+        record = self._turns.get(self._last_frame_turn)
+        return record.sent if record is not None else 0
 
     @property
     def queued_ms(self) -> float:
@@ -375,7 +407,7 @@ class Playout:
         if in_flight:
             stopped_at = self._paused_at if self._paused and not self._paced else math.inf
             while in_flight and in_flight[0].heard_at <= now and in_flight[0].begins <= stopped_at:
-                begins, heard_at, record, position, power = in_flight.popleft()
+                begins, heard_at, record, position, power, _ = in_flight.popleft()
                 record.in_flight -= 1
                 record.heard = max(record.heard, position)
                 if record.first_heard_at is None:
@@ -405,15 +437,16 @@ class Playout:
                 if record.first_heard_at is not None:
                     record.first_heard_at += by_s
 
-    def _sent(self, record: TurnSound, position: int, now: float) -> None:
+    def _sent(self, record: TurnSound, start: int, now: float, ahead_s: float) -> None:
         self._last_sent_at = now
-        self._enter(record, position, now, now + self._downstream_s)
+        begins = now + ahead_s
+        self._enter(record, start, record.sent, begins, begins + self._downstream_s)
 
-    def _enter(self, record: TurnSound, position: int, begins: float, heard_at: float) -> None:
+    def _enter(self, record: TurnSound, start: int, position: int, begins: float, heard_at: float) -> None:
         if record.first_packet_at is None:
             record.first_packet_at = begins
         record.in_flight += 1
-        self._in_flight.append(_Sounding(begins, heard_at, record, position, record.power_before(position)))
+        self._in_flight.append(_Sounding(begins, heard_at, record, position, record.power_before(position), start))
 
     # --- a peer that buffers ------------------------------------------------------------------------------------------
 
