@@ -160,6 +160,8 @@ class Stack:
     """Further variables for both processes."""
     stop_deadline_s: float = 10.0
     with_server: bool = True
+    engine_module: str = "ai_engine"
+    """Run in its place; takes the same arguments."""
 
     def __post_init__(self) -> None:
         self.ports.fill()
@@ -169,7 +171,10 @@ class Stack:
         )
         self.engine = Process(
             "ai_engine",
-            [sys.executable, "-m", "ai_engine", "--config", str(self.home / "ai-agent.yaml"), "--env-file", os.devnull],
+            [
+                *(sys.executable, "-m", self.engine_module),
+                *("--config", str(self.home / "ai-agent.yaml"), "--env-file", os.devnull),
+            ],
             self._environment(),
             self.home / "engine.log",
         )
