@@ -14,15 +14,19 @@ INVENTORY_VARIABLE = "PARLEY_INVENTORY"
 
 
 class CollectorPauses:
-    """How long the garbage collector stopped everything, by generation."""
+    """How long the garbage collector stopped everything, by generation, since `forget`."""
 
     def __init__(self) -> None:
         self._began = 0.0
-        self.longest_ms = [0.0, 0.0, 0.0]
-        self.collections = [0, 0, 0]
+        self.forget()
 
     def watch(self) -> None:
         gc.callbacks.append(self._note)
+
+    def forget(self) -> None:
+        """What was: while a process starts, its collector has much to look at, and nobody is on the line."""
+        self.longest_ms = [0.0, 0.0, 0.0]
+        self.collections = [0, 0, 0]
 
     def _note(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":
@@ -35,12 +39,14 @@ class CollectorPauses:
 
 
 def inventory(pauses: CollectorPauses) -> dict[str, object]:
-    """What this process holds now. A call's own number is left out of its tasks' names."""
+    """What this process holds now, and `pauses` since the last look. A call's own id is left out of its tasks' names."""
     names = Counter(re.sub(r"\d+|[0-9a-f]{12}", "…", task.get_name()) for task in asyncio.all_tasks())
-    return {
+    found: dict[str, object] = {
         "tasks": dict(names),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "objects": len(gc.get_objects()),
         "gc_longest_ms": [round(ms, 3) for ms in pauses.longest_ms],
         "gc_collections": pauses.collections,
     }
+    pauses.forget()
+    return found

@@ -1,7 +1,7 @@
 """`python -m tools.load_test.scripted_engine`: the engine as it is, with the provider `scripted` and a way to look in.
 
 SIGUSR1 makes it write what it holds into the file that PARLEY_INVENTORY names: asyncio tasks by name, threads, how many
-objects the garbage collector knows, and the longest pause that one of its collections has made.
+objects the garbage collector knows, and the longest pause that its collections made since the last time.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ class Report:
     states: Counter[str] = field(default_factory=Counter)
     """What the engine was doing for a call when it ended, and how it ended."""
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    gc_longest_ms: list[float] = field(default_factory=list)
+    gc_longest_ms: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Pauses of the garbage collector during the cycles, by generation."""
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -97,7 +98,8 @@ async def _one_cycle(
     report.cycles.append(
         Cycle(calls, result.failed, took_s, holding.rss_mb, holding.descriptors, holding.threads, holding.objects)
     )
-    report.gc_longest_ms = holding.gc_longest_ms
+    pauses = zip(report.gc_longest_ms, holding.gc_longest_ms, strict=True)
+    report.gc_longest_ms = [max(longest) for longest in pauses]
     if result.failed or result.successful != calls:
         report.complaints.append(
             f"cycle {number}: {result.successful} of {calls} calls went as planned, {result.failed} did not: "
