@@ -9,7 +9,7 @@ from datetime import datetime
 from ai_engine.asterisk.reconcile import Fallback
 from ai_engine.business_hours import BusinessHours
 from ai_engine.contexts import CallTexts, Context
-from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.conversation_settings import ConversationSettings, GreetingMode, Phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,13 @@ def choose_context(contexts: Mapping[str, Context], default: str, asked_for: str
     return Choice(name, contexts[name], hours, unknown)
 
 
-def settings_for(context: Context, base: ConversationSettings) -> ConversationSettings:
+def settings_for(context: Context, base: ConversationSettings, *, cut_off: bool = False) -> ConversationSettings:
+    """`cut_off`: the caller had been talking already, and is told at once that somebody is there again."""
     return replace(
         base,
-        greeting_mode=context.greeting_mode,
+        greeting_mode=GreetingMode.AGENT if cut_off else context.greeting_mode,
         greeting_wait_s=context.greeting_wait_s,
-        greeting_delay_s=context.greeting_delay_s,
+        greeting_delay_s=0.0 if cut_off else context.greeting_delay_s,
         greeting_interruptible=context.interruptible_greeting,
         ask_after_s=context.silence_policy.ask_after_s,
         ask_times=context.silence_policy.ask_times,
@@ -52,9 +53,9 @@ def settings_for(context: Context, base: ConversationSettings) -> ConversationSe
     )
 
 
-def phrases_for(texts: CallTexts) -> Phrases:
+def phrases_for(texts: CallTexts, *, cut_off: bool = False) -> Phrases:
     return Phrases(
-        greeting=texts.greeting,
+        greeting=texts.reconnected if cut_off else texts.greeting,
         disclosure=texts.disclosure,
         are_you_there=texts.are_you_there,
         farewell=texts.farewell,

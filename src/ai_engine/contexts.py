@@ -39,7 +39,17 @@ from ai_engine.day_words import HOURS_VARIABLES, PART_VARIABLES, day_values, eve
 from ai_engine.templates import Template, clean_value
 
 _DEFAULTS: Final = Thresholds()
-_SINGLE_LINES: Final = ("greeting", "farewell", "apology", "time_warning", "time_up", "giving_up", "no_information")
+_SINGLE_LINES: Final = (
+    "greeting",
+    "farewell",
+    "apology",
+    "time_warning",
+    "time_up",
+    "giving_up",
+    "no_information",
+    "reconnected",
+    "busy",
+)
 _SEVERAL_LINES: Final = ("are_you_there", "filler")
 _DISCLOSURES: Final = {
     "en": "You are talking with an automated assistant.",
@@ -138,6 +148,10 @@ class Context(Part):
     """Spoken when the provider failed, from sound that was rendered before."""
     giving_up: Plain = "I am sorry, I am having technical trouble. I will put you through."
     """Spoken before the fallback, from sound that was rendered before. With `fallback.act: hang_up` it is another."""
+    reconnected: Line = "I am sorry, we were cut off for a moment. How can I help you?"
+    """In place of the greeting, for a caller whose engine died while he was talking and whom this one took over."""
+    busy: Plain = "I am sorry, all our lines are busy. Please call again later. Goodbye."
+    """Said to a caller there is no room for, with `calls.when_full: message`; then he is hung up."""
     no_information: Line = HONEST_LINE
     """Said instead of a fact the language model made up."""
     silence_policy: SilencePolicy = SilencePolicy()
@@ -254,8 +268,8 @@ class Context(Part):
 
     def lines_to_render(self) -> list[str]:
         """What can be turned into sound before any call, most urgent first; texts with a call's variables cannot."""
-        greeting = f"{self.disclosure} {self.greeting}".strip()
-        lines = [greeting, *(getattr(self, name) for name in ("apology", "farewell", "giving_up"))]
+        openings = [f"{self.disclosure} {line}".strip() for line in (self.greeting, self.reconnected)]
+        lines = [*openings, *(getattr(self, name) for name in ("apology", "farewell", "giving_up"))]
         lines += [line for name in _SEVERAL_LINES for line in getattr(self, name)]
         lines += [rule.answer for rule in self.set_phrases]
         lines += [self.disclosure, *(getattr(self, name) for name in _SINGLE_LINES)]
@@ -289,6 +303,8 @@ class CallTexts:
     time_up: str
     giving_up: str
     no_information: str
+    reconnected: str
+    busy: str
     variables: Mapping[str, str]
     """The cleaned values, by the names templates know them by."""
 

@@ -37,6 +37,19 @@ class Metrics:
         self.provider_failures = Counter(
             "parley_provider_failures", "Failures by component.", ["component"], registry=r
         )
+        self.calls_refused = Counter(
+            "parley_calls_refused",
+            "Calls not taken, by reason and by what became of the caller.",
+            ["reason", "how"],
+            registry=r,
+        )
+        self.callers_rescued = Counter(
+            "parley_callers_rescued", "Callers of engines that died, by what we did for them.", ["how"], registry=r
+        )
+        self.peers_alive = Gauge("parley_peers_alive", "Other engines whose heartbeats come.", registry=r)
+        self.resubscriptions = Counter(
+            "parley_ari_resubscriptions", "Times the event socket was open and no event came over it.", registry=r
+        )
         self.ari_connected = Gauge("parley_ari_connected", "1 while Asterisk's event socket is up.", registry=r)
         self.ari_reconnects = Counter("parley_ari_reconnects", "Times the event socket came back.", registry=r)
         self.ports_in_use = Gauge("parley_media_ports_in_use", "Media ports held by calls.", registry=r)

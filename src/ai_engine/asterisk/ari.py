@@ -20,7 +20,7 @@ import structlog
 from yarl import URL
 
 from ai_engine.asterisk.backoff import Backoff
-from ai_engine.asterisk.errors import AriError, AriNotFound, AriUnauthorized, AriUnreachable, error_for
+from ai_engine.asterisk.errors import AriError, AriNotFound, AriReplaced, AriUnauthorized, AriUnreachable, error_for
 from ai_engine.asterisk.events import ApplicationReplaced, Event, EventError, parse_event
 
 _log = structlog.get_logger(__name__)
@@ -83,13 +83,20 @@ class AriClient:
         self._sleep = sleep
         self._uniform = uniform
         self._session: aiohttp.ClientSession | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._connected = False
+        self._connection = 0
         self._last_error: AriError | None = None
 
     @property
     def connected(self) -> bool:
         """Whether the event WebSocket is up."""
         return self._connected
+
+    @property
+    def connection(self) -> int:
+        """The number of the event connection: grows by one with each."""
+        return self._connection
 
     @property
     def last_error(self) -> AriError | None:
@@ -153,6 +160,13 @@ class AriClient:
 
     # Events
 
+    async def resubscribe(self, reason: str) -> None:
+        """End the event connection, which `run` then makes anew: it is open, yet nothing comes over it."""
+        socket = self._socket
+        if socket is not None:
+            _log.warning("asterisk.resubscribing", app=self.app, reason=reason)
+            await socket.close()
+
     async def run(
         self,
         on_event: Callable[[Event], None],
@@ -178,7 +192,7 @@ class AriClient:
             if lost and self._clock() - since >= self._stable_after_s:
                 attempt = replaced_times = 0
             if was_replaced:
-                error = AriError(0, "GET", "/events", f"another client took the Stasis application {self.app!r}")
+                error = AriReplaced(self.app)
             self._announce(error, lost=lost)
             self._last_error = error
             if lost and on_disconnected is not None:
@@ -200,7 +214,8 @@ class AriClient:
         greeting: asyncio.Task[None] | None = None
         faults: list[AriError] = []
         try:
-            self._connected, self._last_error = True, None
+            self._connected, self._last_error, self._socket = True, None, socket
+            self._connection += 1
             _log.info("asterisk.connected", url=self.base_url, app=self.app)
             if on_connected is not None:
                 greeting = asyncio.create_task(self._greet(on_connected, socket, faults), name="ari-on-connected")
@@ -212,6 +227,7 @@ class AriClient:
             if greeting is not None:
                 greeting.cancel()
                 await asyncio.gather(greeting, return_exceptions=True)
+            self._socket = None
             await socket.close()
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:

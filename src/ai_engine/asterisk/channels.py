@@ -308,6 +308,23 @@ async def get_application(ari: AriClient, app: str) -> Application:
     return _read(path, parse_application, await ari.request("GET", path))
 
 
+async def list_applications(ari: AriClient) -> tuple[Application, ...]:
+    """Every Stasis application: those with a client, and those whose client is gone but whose channels are not."""
+    path = "/applications"
+    return _read_all(path, parse_application, await ari.request("GET", path))
+
+
+async def unsubscribe_channel(ari: AriClient, app: str, channel_id: str) -> Application:
+    """Undo one of an application's subscriptions to a channel, and tell what it holds now.
+
+    It has one for the channel's coming in and one for each of its bridges; a channel that was moved to another
+    application stays in `channel_ids` until all are undone.
+    """
+    path = f"/applications/{segment(app)}/subscription"
+    answer = await ari.request("DELETE", path, params={"eventSource": f"channel:{channel_id}"})
+    return _read(path, parse_application, answer)
+
+
 async def _destroy(ari: AriClient, path: str, params: Mapping[str, str | int] | None = None) -> bool:
     try:
         await ari.request("DELETE", path, params=params)

@@ -17,6 +17,9 @@ _log = structlog.get_logger(__name__)
 
 Handler = Callable[[Event], Awaitable[None]]
 
+CUT_OFF = "parley-cut-off"
+"""Among a StasisStart's `args`: the caller had been talking, with an engine or a life of this one that is gone."""
+
 
 class Lane:
     """The events of one call, handled one after another by one task.
@@ -142,10 +145,10 @@ class Dispatcher:
             lane._left.add(event.channel.id)
         lane._put(event)
 
-    def announce(self, channel: Channel) -> None:
+    def announce(self, channel: Channel, *, cut_off: bool = False) -> None:
         """Treat a channel found in our application after a reconnect as if its StasisStart had just arrived."""
         if not self.knows(channel.id):
-            self.dispatch(StasisStart(channel))
+            self.dispatch(StasisStart(channel, (CUT_OFF,) if cut_off else ()))
 
     async def close(self) -> None:
         """Cancel every handler in progress and wait for the end of all lanes."""

@@ -4,7 +4,8 @@
     ├── AriUnreachable     no answer: refused, timed out, broken off, not TLS
     ├── AriUnauthorized    401, 403: the text names the settings to correct
     ├── AriNotFound        404: the channel, bridge or variable is gone, or ARI itself is not there
-    └── AriConflict        409: not in Stasis, id in use, wrong state
+    ├── AriConflict        409: not in Stasis, id in use, wrong state
+    └── AriReplaced        another client took our application: its calls are that one's now
 
 Any other status is a plain `AriError`. Texts hold method, path and Asterisk's message, never a query or a credential.
 """
@@ -44,6 +45,19 @@ class AriNotFound(AriError):
 
 class AriConflict(AriError):
     """What the path names is not in the state the request needs."""
+
+
+class AriReplaced(AriError):
+    """Another client connected under our application's name: Asterisk tells us nothing more."""
+
+    def __init__(self, app: str) -> None:
+        super().__init__(
+            0,
+            "GET",
+            "/events",
+            f"another engine took the Stasis application {app!r}: give each engine a name of its own (asterisk.app), "
+            "or stop one",
+        )
 
 
 def error_for(status: int, method: str, path: str, message: str, *, user: str) -> AriError:

@@ -268,6 +268,14 @@ class ApplicationReplaced(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class UserEvent(Event):
+    """What a client of ARI sent to our application (``POST /events/user/{name}``); `variables` that are texts."""
+
+    name: str
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown(Event):
     """An event this module has no type for. `raw` is the whole message."""
 
@@ -448,6 +456,12 @@ def _playback(event: type[PlaybackEvent]) -> Callable[[Mapping[str, Any]], Event
     return parse
 
 
+def _user_event(raw: Mapping[str, Any]) -> Event:
+    variables = _object(raw.get("userevent") or {}, "ChannelUserevent.userevent")
+    texts = {key: value for key, value in variables.items() if key != "eventname" and isinstance(value, str)}
+    return UserEvent(_text(raw, "eventname", "ChannelUserevent"), texts)
+
+
 _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "StasisStart": lambda raw: StasisStart(
         _channel(raw), _texts(raw, "args", "StasisStart"), _channel_if_any(raw, "replace_channel")
@@ -481,5 +495,6 @@ _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "BridgeDestroyed": lambda raw: BridgeDestroyed(_bridge(raw)),
     "PlaybackStarted": _playback(PlaybackStarted),
     "PlaybackFinished": _playback(PlaybackFinished),
+    "ChannelUserevent": _user_event,
     "ApplicationReplaced": lambda raw: ApplicationReplaced(_text(raw, "application", "ApplicationReplaced")),
 }

@@ -9,8 +9,20 @@ import re
 FAMILY = "parley-"
 """How the ids of every engine begin: never a caller's channel."""
 
+_MOST_LETTERS = 32
+
 _INSTANCE = re.compile(r"[A-Za-z0-9_]{1,32}")
 _CALL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def instance_of(app: str) -> str:
+    """The engine instance of a Stasis application: the same after a restart, so that an engine knows its leftovers."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in app)[:_MOST_LETTERS]
+
+
+def engine_prefix(app: str) -> str:
+    """How the ids of that application's engine begin."""
+    return f"{FAMILY}{instance_of(app)}-"
 
 
 class OwnIds:

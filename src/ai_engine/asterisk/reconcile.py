@@ -7,6 +7,7 @@ up on, and nothing is destroyed that this engine did not make.
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -54,6 +55,8 @@ class NewCall:
     """A caller sits in our application without a call."""
 
     channel: Channel
+    cut_off: bool = False
+    """He is in a bridge of an engine's making: he had been talking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def plan(
     """
     calls = tuple(live_calls)
     present = {channel.id: channel for channel in channels}
+    bridges = tuple(bridges)
     bridge_ids = [bridge.id for bridge in bridges]
+    connected = {member for bridge in bridges if bridge.id.startswith(FAMILY) for member in bridge.channel_ids}
     existing = present.keys() | set(bridge_ids)
     held = {channel_id for channel_id in app.channel_ids if channel_id in present and present[channel_id].in_stasis}
 
@@ -130,7 +135,7 @@ def plan(
     actions.extend(DestroyChannel(channel_id) for channel_id in present if is_leftover(channel_id))
     actions.extend(DestroyBridge(bridge_id) for bridge_id in bridge_ids if is_leftover(bridge_id))
     actions.extend(
-        NewCall(channel) if accept_new else Continue(channel)
+        NewCall(channel, channel.id in connected) if accept_new else Continue(channel)
         for channel in present.values()
         if channel.id in held
         and channel.id not in callers
@@ -140,12 +145,18 @@ def plan(
     return actions
 
 
+class NewCallTaker(Protocol):
+    """Takes a caller without a call; fit for `Dispatcher.announce`."""
+
+    def __call__(self, channel: Channel, *, cut_off: bool) -> None: ...
+
+
 async def reconcile(
     ari: AriClient,
     *,
     live_calls: Callable[[], Iterable[LiveCall]],
     ours_prefix: str,
-    new_call: Callable[[Channel], None],
+    new_call: NewCallTaker,
     end_call: Callable[[str], Awaitable[None]],
     call_broken: Callable[[str, frozenset[str]], Awaitable[None]],
     accept_new: bool = True,
@@ -190,7 +201,7 @@ async def _carry_out(
     ari: AriClient,
     action: Action,
     *,
-    new_call: Callable[[Channel], None],
+    new_call: NewCallTaker,
     end_call: Callable[[str], Awaitable[None]],
     call_broken: Callable[[str, frozenset[str]], Awaitable[None]],
     fallback: Fallback,
@@ -205,8 +216,8 @@ async def _carry_out(
                 await operations.hangup(ari, channel_id)
             case DestroyBridge(bridge_id):
                 await operations.destroy_bridge(ari, bridge_id)
-            case NewCall(channel):
-                new_call(channel)
+            case NewCall(channel, cut_off):
+                new_call(channel, cut_off=cut_off)
             case Continue(channel):
                 await continue_caller(ari, channel.id, fallback)
     except AriUnreachable:

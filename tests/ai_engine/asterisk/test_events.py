@@ -30,6 +30,13 @@ def test_a_channel_snapshot_holds_who_calls_whom() -> None:
 CASES: list[tuple[dict[str, Any], type[e.Event], dict[str, Any], str | None, str | None]] = [
     (event("StasisEnd", channel=channel("c1")), e.StasisEnd, {}, "c1", None),
     (
+        event("ChannelUserevent", eventname="parley-alive", userevent={"app": "a", "n": 3, "eventname": "parley-alive"}),
+        e.UserEvent,
+        {"name": "parley-alive", "variables": {"app": "a"}},
+        None,
+        None,
+    ),
+    (
         event("ChannelDestroyed", channel=channel("c1"), cause=16, cause_txt="Normal Clearing"),
         e.ChannelDestroyed,
         {"cause": 16, "cause_txt": "Normal Clearing"},

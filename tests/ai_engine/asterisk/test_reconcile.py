@@ -67,7 +67,7 @@ TABLE: dict[str, tuple[list[Channel], list[Bridge], list[LiveCall], Application,
         [br(BRIDGE, "c1", MEDIA)],
         [],
         app("c1", MEDIA),
-        [DestroyChannel(MEDIA), DestroyBridge(BRIDGE), NewCall(C1)],
+        [DestroyChannel(MEDIA), DestroyBridge(BRIDGE), NewCall(C1, cut_off=True)],
     ),
     "leftovers that are in nobody's application": (
         [ch(MEDIA, stasis=False)],
@@ -148,6 +148,7 @@ class Engine:
     def __init__(self) -> None:
         self.calls: list[LiveCall] = []
         self.new: list[str] = []
+        self.cut_off: set[str] = set()
         self.ended: list[str] = []
         self.broken: list[tuple[str, frozenset[str]]] = []
 
@@ -157,13 +158,17 @@ class Engine:
                 ari,
                 live_calls=lambda: self.calls,
                 ours_prefix=PREFIX,
-                new_call=lambda found: self.new.append(found.id),
+                new_call=self._new_call,
                 end_call=self._end,
                 call_broken=self._broken,
                 accept_new=accept_new,
                 fallback=Fallback("closed", "s", 1),
             )
         )
+
+    def _new_call(self, found: Channel, *, cut_off: bool) -> None:
+        self.new.append(found.id)
+        self.cut_off.update({found.id} if cut_off else ())
 
     async def _end(self, call_id: str) -> None:
         self.ended.append(call_id)
@@ -177,9 +182,9 @@ async def test_reconciling_carries_the_plan_out(server: AriStandIn, ari: AriClie
     engine.calls = [LiveCall("2", "c2"), LiveCall("3", "c3", made_ids=frozenset({"parley-a-3-media"}))]
     server.app_taken_by_other = True
     server.channels = {found: channel(found) for found in ("c1", "c3", MEDIA, "parley-b-1-media")}
-    server.bridges = {BRIDGE: bridge(BRIDGE), "conference": bridge("conference")}
+    server.bridges = {BRIDGE: bridge(BRIDGE, "c1", MEDIA), "conference": bridge("conference")}
     await engine.reconcile(ari)
-    assert (engine.new, engine.ended) == (["c1"], ["2"])
+    assert (engine.new, engine.cut_off, engine.ended) == (["c1"], {"c1"}, ["2"])
     assert engine.broken == [("3", frozenset({"parley-a-3-media"}))]
     assert set(server.channels) == {"c1", "c3", "parley-b-1-media"}
     assert set(server.bridges) == {"conference"}
