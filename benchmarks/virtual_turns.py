@@ -27,6 +27,7 @@ from ai_engine.providers.provider import (
     BackendChanged,
     CallerSpeech,
     StageReached,
+    WordsRead,
 )
 from benchmarks.paused_speech import FRAME, SpokenTurn
 from benchmarks.turn_figures import LATE_MS
@@ -109,6 +110,9 @@ class Ears(Protocol):
 
     def known(self, text: str) -> bool:
         """There is a ready answer to it."""
+
+    def settled(self, text: str) -> bool | None:
+        """Whether more words would not change the answer; None: it cannot be told."""
 
     def ending(self, pcm: bytes) -> float | None:
         """How probable it is, by the voice, that the turn is over (0-1); None: no model is asked."""
@@ -273,6 +277,9 @@ class VirtualCall:
         if not text:
             self._later(0.0, AgentAudioDone(turn, revision))
             return
+        settled = self._ears.settled(text)
+        if settled is not None:
+            self._later(0.0, WordsRead(turn, revision, settled))
         latencies = self._latencies
         after_ms = latencies.known_ms if self._ears.known(text) else latencies.llm_ms
         self._answer(turn, revision, "Certainly.", self._drawn_s(after_ms))

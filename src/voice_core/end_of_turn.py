@@ -24,6 +24,7 @@ from voice_core.words import (
     is_greeting,
     is_open_ended,
     is_question,
+    lacks_object,
     tokens,
 )
 
@@ -73,7 +74,7 @@ def completeness(text: str | None, words: TurnWords = ENGLISH) -> Completeness:
     if is_open_ended(text, words):
         return Completeness.OPEN
     if is_question(text) and len(found) >= 3 and found[-1] not in words.seldom_last:
-        return Completeness.COMPLETE
+        return Completeness.OPEN if lacks_object(text, words) else Completeness.COMPLETE
     if is_backchannel(text, words):
         return Completeness.COMPLETE
     return Completeness.PLAIN
@@ -88,6 +89,8 @@ class WaitLimits:
     open_ms: float = 1100.0
     unknown_ms: float = 650.0
     """No transcript has come although one was asked for."""
+    unsettled_ms: float = 750.0
+    """A question to which there is a ready answer, or which begins as one does, and which may not be all."""
     unmarked_ms: float = 750.0
     """Words without an end mark, from a recogniser that otherwise sets them."""
     half_said_ms: float = 1400.0
@@ -119,6 +122,7 @@ class EndOfTurn:
         """Between the groups of a number: longer than the others, and of no meaning for them."""
         self._completeness = Completeness.UNKNOWN
         self._semantic: float | None = None
+        self._settled: bool | None = None
         self._recogniser_marks = False
         self._wait_ms = 0.0
         self._compute()
@@ -135,12 +139,13 @@ class EndOfTurn:
     def begin(self) -> None:
         """The caller speaks (again): what was known of the words so far no longer says how they end."""
         self._completeness = Completeness.UNKNOWN
-        self._semantic = None
+        self._semantic = self._settled = None
         self._compute()
 
     def transcript(self, text: str) -> None:
         """The caller's words up to the pause."""
         self._completeness = completeness(text, self._words)
+        self._settled = None
         marked = text.rstrip().endswith(END_MARKS)
         self._recogniser_marks = self._recogniser_marks or marked
         unfinished = not self._words.listed or (self._recogniser_marks and not marked)
@@ -151,6 +156,14 @@ class EndOfTurn:
     def semantic(self, probability: float) -> None:
         """A model's probability (0–1) that the turn is over."""
         self._semantic = min(1.0, max(0.0, probability))
+        self._compute()
+
+    def answer_found(self, *, settled: bool) -> None:
+        """What the last transcript asks is known. `settled`: more words would not change the answer; else they may.
+
+        An answer that is ready sounds as soon as the wait is over, so the wait is all that keeps it from being early.
+        """
+        self._settled = settled
         self._compute()
 
     def went_on_after(self, pause_ms: float) -> None:
@@ -185,6 +198,8 @@ class EndOfTurn:
         match self._completeness:
             case Completeness.COMPLETE:
                 wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
+            case Completeness.PLAIN if self._settled:
+                wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
             case Completeness.OPEN:
                 wait = max(limits.open_ms, base)
             case Completeness.UNMARKED:
@@ -199,6 +214,8 @@ class EndOfTurn:
                 longest = max(longest, limits.half_said_ms)
             case Completeness.PLAIN:
                 wait = base
+        if self._settled is False:
+            wait = max(wait, limits.unsettled_ms)
         if self._semantic is not None:
             wait += (0.5 - self._semantic) * 2 * limits.semantic_span_ms
         self._wait_ms = min(max(wait, limits.complete_ms), longest)

@@ -44,6 +44,10 @@ class TurnWords:
     """No sentence ends in these, whatever mark a recogniser puts behind them."""
     seldom_last: frozenset[str] = _NONE
     """Sentences end in these too, but seldom without a mark behind them."""
+    needs_object: frozenset[str] = _NONE
+    """Verbs that end no question: "can you *repair*" … "an old bike". In languages with the verb first."""
+    object_words: frozenset[str] = _NONE
+    """The object is named already in a clause that has one of these: "*what* do you repair"."""
     open_tails: tuple[str, ...] = ()
     """The same as `never_last`, of several words."""
 

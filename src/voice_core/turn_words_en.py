@@ -33,6 +33,11 @@ ENGLISH: Final = TurnWords(
         "is are was were am be been being do does did have has had can could will would shall should may might must",
         "we they he she like tell ask looking going book get make give let hmm well also just basically actually",
     ),
+    needs_object=words(
+        "repair fix mend replace adjust sell offer provide accept charge carry stock bring send deliver ship install",
+        "recommend include rent",
+    ),
+    object_words=words("what which who whom how everything anything something"),
     open_tails=(
         "can you", "could you", "can i", "could i", "tell me", "let me", "would like", "i'd like", "kind of",
         "sort of", "what kind of", "what time do", "do you", "is there", "are there", "let's see", "hold on",

@@ -88,6 +88,12 @@ def is_open_ended(text: str, words: TurnWords = ENGLISH) -> bool:
     return found[-1] in words.seldom_last and not stripped.endswith(END_MARKS)
 
 
+def lacks_object(text: str, words: TurnWords = ENGLISH) -> bool:
+    """Ends in a verb whose object has to come, and has not come before it ("what do you repair?")."""
+    found = tokens(text)
+    return bool(found) and found[-1] in words.needs_object and words.object_words.isdisjoint(found)
+
+
 def asks_about_now(text: str, heard: str) -> bool:
     """Of a turn that says `text`, `heard` was heard: has a question just been put, or all but its last words?
 

@@ -21,8 +21,11 @@ WINDOW_S = 0.032
 class Ears:
     """Hears what it is told to, the longer the more of it was sent."""
 
-    def __init__(self, *texts: str, known: bool = True, opinion: float | None = None) -> None:
+    def __init__(
+        self, *texts: str, known: bool = True, opinion: float | None = None, settled: bool | None = None
+    ) -> None:
         self.texts, self.is_known, self.asked, self.opinion = texts, known, 0, opinion
+        self.is_settled = settled
 
     def words(self, pcm: bytes) -> str:
         del pcm
@@ -32,6 +35,10 @@ class Ears:
     def known(self, text: str) -> bool:
         del text
         return self.is_known
+
+    def settled(self, text: str) -> bool | None:
+        del text
+        return self.is_settled
 
     def ending(self, pcm: bytes) -> float | None:
         del pcm

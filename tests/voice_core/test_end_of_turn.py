@@ -29,6 +29,11 @@ HALF_SAID = Completeness.HALF_SAID
         ("Yes.", COMPLETE),
         ("No, thank you.", COMPLETE),
         ("Hello?", COMPLETE),
+        ("Can you repair?", OPEN),
+        ("Hello, do you sell?", OPEN),
+        ("What do you sell?", COMPLETE),
+        ("How much do you charge?", COMPLETE),
+        ("Can you repair bikes?", COMPLETE),
         ("Uh-huh.", COMPLETE),
         ("Interesting.", COMPLETE),
         ("That's all.", COMPLETE),
@@ -75,6 +80,28 @@ def test_the_wait_follows_the_words():
     assert wait_ms("What are your opening hours?") == 320
     assert wait_ms("I want to cancel my appointment.") == 500
     assert wait_ms("I would like to") == 1100
+
+
+@pytest.mark.parametrize(
+    ("text", "settled", "expected_ms"),
+    [
+        ("What are your opening hours?", True, 320),
+        ("What are your opening hours?", False, 750),
+        ("I was wondering who owns the shop.", True, 320),
+        ("I was wondering who owns the shop.", False, 750),
+        ("Can you tell me about", True, 1100),
+        ("My number is 030 12", False, 1400),
+    ],
+)
+def test_a_ready_answer_waits_as_long_as_more_words_could_change_it(text, settled, expected_ms):
+    policy = EndOfTurn()
+    policy.transcript(text)
+    policy.answer_found(settled=settled)
+    assert policy.wait_ms == expected_ms
+    policy.begin()
+    assert policy.wait_ms == 650
+    policy.transcript("What are your opening hours?")
+    assert policy.wait_ms == 320, "it was said of other words"
 
 
 def test_a_recogniser_that_marks_sentences_and_did_not_mark_this_one():

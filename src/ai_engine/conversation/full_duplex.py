@@ -21,10 +21,13 @@ from ai_engine.providers.provider import (
     ProviderFailed,
     StageReached,
     ToolCall,
+    WordsRead,
 )
 from voice_core.history import History
 
-TurnEvent = AgentAudio | AgentAudioDone | CallerSpeech | AgentText | ToolCall | StageReached | ProviderFailed
+TurnEvent = (
+    AgentAudio | AgentAudioDone | CallerSpeech | WordsRead | AgentText | ToolCall | StageReached | ProviderFailed
+)
 
 
 class FullDuplex:

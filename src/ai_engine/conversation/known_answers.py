@@ -57,6 +57,9 @@ _FOREIGN_WEIGHT = 1.3
 """Of a subject word that no pair holds: the question is probably about something else."""
 _ANSWER_CREDIT = 0.4
 
+_SETTLED_SCORE = 0.93
+"""What scores less is answered too, but lacks something: "what is your e-mail" 0.91, "can you repair" 0.82."""
+
 _COVERAGE_POWER = 2
 """One foreign word ('do you repair electric *scooters*') costs more than its share."""
 
@@ -92,6 +95,9 @@ class Match:
     """For `near`: what to put beside the question, best first; two when they tie, each part's for a compound one."""
     examples: tuple[tuple[str, str], ...] = ()
     """Small talk closest in meaning, the closest last: what callers say and its answer, for the prompt."""
+    settled: bool | None = None
+    """True: it is an answer, and more words would not change it. False: they may ("what are your opening hours" … "on
+    Sunday"), or it is the beginning of a wording ("can you repair"). None: nothing can be told."""
     reason: str = ""
     """Why it is no answer: 'score', 'margin', 'bindings', 'compound', 'follow-up', 'statement'. For the timeline."""
 
@@ -148,6 +154,9 @@ class KnownAnswerIndex:
         self._pair_of = np.repeat(np.arange(len(pairs)), counts)
         self._weights = self._subject_weights()
         self._wording_bindings = [bindings(wording) for pair in pairs for wording in pair.questions]
+        forms = [read_question(wording, language=language) for pair in pairs for wording in pair.questions]
+        self._wording_words = [form.text.split() for form in forms]
+        self._wording_subjects = [form.subject for form in forms]
 
     def decide(self, question: QuestionForm, vectors: Vectors) -> Match:
         """`vectors`: the embeddings of `texts_to_match(question)`."""
@@ -155,23 +164,39 @@ class KnownAnswerIndex:
         if question.formula and self.thresholds.accept_score <= 1:
             agreed = next((one.pair for one in self._pairs if question.formula in one.formulas), None)
             if agreed is not None:
-                return Match("answer", agreed, 1.0, 1.0)
+                return Match("answer", agreed, 1.0, 1.0, settled=True)
         if not self._pairs or not question.text:
             return Match("none", None, 0.0, 0.0, examples=examples, reason="statement")
         scores = self._scores(question.subject, question.bindings, vectors[0])
         order, margin = self._ranked(question, scores)
         best = self._pairs[order[0]]
         score = float(scores[order[0]])
+        goes_on = self._goes_on(question)
         if question.compound and not self._clauses_agree(question, vectors, order[0]):
             reason: str | None = "compound"
         else:
             reason = self._objection(question, best, score, margin)
+        unsettled = False if goes_on else None
         if reason is None:
-            return Match("answer", best.pair, score, margin)
+            settled = score >= _SETTLED_SCORE and not goes_on and not self._varies(question, order[0])
+            return Match("answer", best.pair, score, margin, settled=settled)
         if reason == "statement":
-            return Match("none", best.pair, score, margin, examples=examples, reason=reason)
+            return Match("none", best.pair, score, margin, examples=examples, settled=unsettled, reason=reason)
         facts = self._facts(question, vectors, order, scores)
-        return Match("near" if facts else "none", best.pair, score, margin, facts, examples, reason)
+        return Match("near" if facts else "none", best.pair, score, margin, facts, examples, unsettled, reason)
+
+    def _goes_on(self, question: QuestionForm) -> bool:
+        """The words are the beginning of a wording that goes on."""
+        words = question.text.split()
+        n = len(words)
+        return n > 1 and any(len(wording) > n and wording[:n] == words for wording in self._wording_words)
+
+    def _varies(self, question: QuestionForm, best: int) -> bool:
+        """It names no day, and with one behind it, it is a question that another pair answers."""
+        return not question.bindings and any(
+            pair != best and bound and subject and subject <= question.subject
+            for pair, bound, subject in zip(self._pair_of, self._wording_bindings, self._wording_subjects, strict=True)
+        )
 
     def _closest_examples(self, vector: Vectors) -> tuple[tuple[str, str], ...]:
         similarity = self._everyday @ self._centred(vector[None])[0]

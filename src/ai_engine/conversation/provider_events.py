@@ -21,6 +21,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
     StageReached,
     ToolCall,
+    WordsRead,
 )
 from voice_core.gate import Gate
 from voice_core.history import History
@@ -83,6 +84,10 @@ class ProviderEvents:
     def _to_reply(self, event: TurnEvent, reply: Reply, now: float) -> None:
         if isinstance(event, CallerSpeech):
             self._understood(event.text.strip(), event.confidence, reply, now)
+        elif isinstance(event, WordsRead):
+            utterance = self._caller.utterance
+            if utterance is not None and reply is utterance.attempt:
+                self._caller.end_of_turn.answer_found(settled=event.settled)
         elif isinstance(event, AgentAudio | AgentAudioDone | ToolCall):
             if reply.kind is not ReplyKind.PROBE:
                 self._agent.hear_audio(reply, event, now)

@@ -54,6 +54,8 @@ class Delivery:
     """Sound in `audio_format` and what it speaks; an empty text goes on with the last one."""
     text: Callable[[str], None]
     stage: Callable[[Stage, str], None]
+    settled: Callable[[bool], None]
+    """Told whether more words would not change the answer, where that is known (`WordsRead`)."""
     running: set[Adoptable]
     """Holds the work under way, for whoever adopts the answer."""
 
@@ -116,6 +118,8 @@ class Answering:
     async def answer(self, delivery: Delivery, call: CallInfo, question: str, history: Sequence[Message]) -> str:
         """Deliver the answer to `question` and return its text. Raises `ComponentFailed`, also inside groups."""
         match = await self._match(question, delivery)
+        if match.settled is not None:
+            delivery.settled(match.settled)
         if match.kind == "answer" and match.pair is not None:
             delivery.stage("first_phrase", f"known:{match.pair.id}")
             await self._speak(delivery, match.pair.answer)

@@ -40,6 +40,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
     Stage,
     StageReached,
+    WordsRead,
 )
 from voice_core.history import Message
 
@@ -312,6 +313,7 @@ class PipelineProvider:
             audio=audio,
             text=lambda text: self._emit(work, AgentText(work.turn, work.revision, text)),
             stage=lambda stage, detail: self._stage(work, stage, detail),
+            settled=lambda settled: self._emit(work, WordsRead(work.turn, work.revision, settled)),
             running=work.running,
         )
 

@@ -90,6 +90,16 @@ class CallerSpeech:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsRead:
+    """Comes between `CallerSpeech` and the answer's sound, where the provider can tell whether the caller may go on."""
+
+    turn: int
+    revision: int
+    settled: bool
+    """A ready answer fits the words, and more of them would not change it. False: they may, or the end is missing."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentText:
     """A piece of the answer's text as it is made (for transcripts shown live; history follows the playout)."""
 
@@ -139,7 +149,15 @@ class ProviderFailed:
 
 
 ProviderEvent = (
-    AgentAudio | AgentAudioDone | CallerSpeech | AgentText | ToolCall | StageReached | BackendChanged | ProviderFailed
+    AgentAudio
+    | AgentAudioDone
+    | CallerSpeech
+    | WordsRead
+    | AgentText
+    | ToolCall
+    | StageReached
+    | BackendChanged
+    | ProviderFailed
 )
 
 

@@ -67,6 +67,34 @@ def test_same_meaning_is_answered(known: KnownAnswers, question: str, pair: str)
 
 
 @pytest.mark.parametrize(
+    ("question", "settled"),
+    [
+        ("Who owns the shop?", True),
+        ("How much is a tune-up?", True),
+        ("When are you open?", False),
+        ("Are you open on Sunday?", True),
+        ("Where can I?", False),
+        ("How much is a", False),
+        ("Do you sell surfboards?", None),
+        ("It was nice.", None),
+    ],
+    ids=[
+        "as a wording has it",
+        "and another pair is about something else",
+        "with a day behind it another pair answers",
+        "it has its day",
+        "a wording begins so",
+        "and so does this one",
+        "no answer to it",
+        "no question",
+    ],
+)
+def test_an_answer_is_settled_when_more_words_would_not_change_it(known: KnownAnswers, question, settled) -> None:
+    match = known.match(question)
+    assert match.settled is settled, match
+
+
+@pytest.mark.parametrize(
     ("question", "reason"),
     [
         ("How much is a tune-up on Sunday?", "bindings"),

@@ -24,6 +24,7 @@ from ai_engine.providers.provider import (
     ProviderError,
     ProviderFailed,
     StageReached,
+    WordsRead,
 )
 from model_worker.errors import WorkerDied
 from voice_core.history import Message
@@ -240,6 +241,18 @@ async def test_a_known_answer_is_spoken_without_the_language_model():
         assert rig.spoken(1) == HOURS.answer
         assert [e.detail for e in rig.of(StageReached) if e.stage == "first_phrase"] == ["known:hours"]
         assert rig.llm.warmed[-1][1:] == [Message("user", "hello there"), Message("assistant", HOURS.answer)]
+
+
+@pytest.mark.parametrize("settled", [True, False, None])
+async def test_whether_the_caller_may_go_on_is_told_before_the_sound(settled):
+    async with Rig(match=Match("answer", HOURS, 0.9, 0.3, settled=settled)) as rig:
+        rig.hear(1)
+        rig.provider.speculate(1, 1, ())
+        await rig.finished(1)
+        told = [event.settled for event in rig.of(WordsRead)]
+        assert told == ([] if settled is None else [settled])
+        order = [kind for kind in kinds(rig.events) if kind in ("CallerSpeech", "WordsRead", "AgentAudio")]
+        assert order[: len(told) + 2] == ["CallerSpeech", *["WordsRead"] * len(told), "AgentAudio"]
 
 
 async def test_known_answers_that_cannot_be_had_leave_the_language_model():
