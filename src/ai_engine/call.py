@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -83,6 +83,11 @@ from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import MULAW_8K, PCM_8K, convert
 
 log = structlog.get_logger(__name__)
+
+
+_CHANNEL_GONE: Final = frozenset({400, 404, 409, 422})
+"""How Asterisk refuses what is asked for a channel that has just ended: which of them depends on the request."""
+_END_COMES_WITHIN_S: Final = 2.0
 
 
 class Outcome(Enum):
@@ -240,7 +245,7 @@ class Call:
         try:
             async with asyncio.timeout(self._services.answer_timeout_s):
                 await asyncio.wait((connecting, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if connecting.done():
+            if connecting.done() and not await self._caller_left(connecting.exception()):
                 connecting.result()
         finally:
             if not connecting.done():
@@ -248,6 +253,13 @@ class Call:
                 with contextlib.suppress(asyncio.CancelledError, AriError, MediaError, PortError, ProviderError):
                     await connecting
         return await self._ended
+
+    async def _caller_left(self, error: BaseException | None) -> bool:
+        """Whether connecting failed because the caller hung up meanwhile: his channel's end is then on its way to us."""
+        if not isinstance(error, AriError) or error.status not in _CHANNEL_GONE:
+            return False
+        await asyncio.wait((self._ended,), timeout=_END_COMES_WITHIN_S)
+        return self._ended.done()
 
     async def _connect(self) -> None:
         services = self._services
