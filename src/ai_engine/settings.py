@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from ai_engine.asterisk.ids import instance_of
 from ai_engine.config_file import ConfigError, Document, overlay, read_document, validate
 from ai_engine.conversation_section import ConversationSection
 from ai_engine.environment import SettingPath, overrides, read_environment
@@ -57,9 +58,22 @@ class AsteriskSettings(Section):
     """Only from the environment: ASTERISK_ARI_PASSWORD."""
     app: str = Field(default="ai-agent", pattern=r"^[A-Za-z0-9_-]+$")
     """The name in the dialplan's Stasis(). Each engine process needs its own."""
+    peers: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_*?-]+$")]] = Field(default_factory=list)
+    """Names of the other engines on this Asterisk, whose callers this one takes over should they die. `*` and `?` stand
+    for anything: `ai-agent-*`; this engine's own name may be among them."""
     fallback_context: str = "parley-fallback"
     """Dialplan context a caller is continued to when no agent can be had."""
     fallback_extension: str = "s"
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> AsteriskSettings:
+        for peer in self.peers:
+            if peer != self.app and instance_of(peer) == instance_of(self.app):
+                raise ValueError(
+                    f"peers: {peer!r} and this engine's {self.app!r} differ too little to tell their channels apart; "
+                    "use names that differ in a letter or digit among the first 32 characters"
+                )
+        return self
 
     @property
     def base_url(self) -> str:
@@ -115,7 +129,12 @@ class LocalServerSettings(Section):
 
 class CallSettings(Section):
     max_concurrent: int = Field(default=50, ge=1)
-    """Calls beyond this are sent to the dialplan's fallback."""
+    """Calls beyond this are not taken: see `when_full`."""
+    when_full: Literal["dialplan", "message", "busy"] = "dialplan"
+    """What becomes of a call beyond `max_concurrent`. `dialplan`: it goes to `asterisk.fallback_context`. `message`: it
+    is answered, hears the context's `busy` sentence and is hung up. `busy`: it gets the busy signal, unanswered."""
+    max_messages: int = Field(default=10, ge=0)
+    """For `when_full: message`: how many hear it at once, besides `max_concurrent`. More go to the dialplan."""
     default_context: str = "default"
     answer_timeout_s: float = Field(default=10.0, gt=0)
     """Time to answer, bridge and connect media before the caller is sent to the fallback."""

@@ -70,19 +70,19 @@ class Survivors:
         *,
         room: Callable[[], int],
         fallback: Fallback,
-        on_adopted: Callable[[str], None] = lambda _how: None,
+        on_rescued: Callable[[str], None] = lambda _how: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`room` tells how many more calls this engine would take now, 0 when it takes none.
 
-        `on_adopted` hears what became of each caller: ``adopted`` or ``sent_on``.
+        `on_rescued` hears what became of each caller: ``adopted`` or ``sent_on``.
         """
         self.peers = peers
         self._ari = ari
         self._room = room
         self._fallback = fallback
-        self._on_adopted = on_adopted
+        self._on_rescued = on_rescued
         self._clock = clock
         self._sleep = sleep
         self._to_answer: set[str] = set()
@@ -103,6 +103,11 @@ class Survivors:
             self.peers.heard(sender, int(room) if room.isdecimal() else 0, now)
         elif sender:
             self._to_answer.add(sender)  # somebody who looks after us: he waits for a sign of life
+
+    def states(self) -> dict[str, bool]:
+        """Every other engine's application that there is, and whether its heartbeats come."""
+        now = self._clock()
+        return {app: self.peers.alive(app, now) for app in self.peers.apps}
 
     def arrived(self, channel_id: str) -> None:
         """A caller is in our application: his call is counted by `room` from now on."""
@@ -271,7 +276,7 @@ class Survivors:
         _log.warning(
             "asterisk.caller_of_dead_engine", how=how, channel=caller.name, app=orphan.app, silent_s=round(silent_s, 2)
         )
-        self._on_adopted(how)
+        self._on_rescued(how)
         await self._forget(orphan)
 
     async def _forget(self, orphan: Orphan) -> None:
