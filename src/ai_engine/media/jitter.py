@@ -71,15 +71,20 @@ class JitterBuffer:
         clock_hz: int = 8000,
         frame_samples: int = 160,
         bytes_per_sample: int = 1,
+        silence: bytes = b"\xff",
         max_delay_ms: int = 200,
         is_quiet: Callable[[Payload], bool] = lambda payload: False,
     ) -> None:
-        """`is_quiet` says of a frame that nobody speaks in it; it is only asked while the delay wants changing."""
+        """`silence` is one sample of it; by default mu-law's.
+
+        `is_quiet` says of a frame that nobody speaks in it; it is only asked while the delay wants changing.
+        """
         self.stats = JitterStats()
         self._clock_hz = clock_hz
         self._frame_samples = frame_samples
         self._frame_bytes = frame_samples * bytes_per_sample
         self._bytes_per_sample = bytes_per_sample
+        self._silence = silence
         self._frame_s = frame_samples / clock_hz
         self._max_delay_s = max_delay_ms / 1000
         self._is_quiet = is_quiet
@@ -98,9 +103,11 @@ class JitterBuffer:
         self._first_sequence = 0
         self._highest_sequence = 0
         self._highest_timestamp = 0
+        self._sound_until = 0  # the end of the packet with the highest number
         self._received = 0
         self._seen = [-1] * _SEEN
         self._missing_frames = 0
+        self._last: Payload = b""
         self._overdue_frames = 0
         self._said_silence = False
         self._misfits = 0
@@ -118,7 +125,11 @@ class JitterBuffer:
 
     @property
     def lost(self) -> int:
-        """Packets, RFC 3550: expected minus received. One out of order counts until it comes."""
+        """Packets, RFC 3550: expected minus received. One out of order counts until it comes.
+
+        Numbers that a relay left out are not lost: Asterisk keeps telephone events (RFC 4733) to itself and passes on
+        the sequence numbers of the rest, with a hole where the key was pressed.
+        """
         if not self._received:
             return self._lost_before
         return self._lost_before + max(0, self._highest_sequence - self._first_sequence + 1 - self._received)
@@ -141,14 +152,15 @@ class JitterBuffer:
 
     def put(self, packet: RtpPacket, arrived_s: float) -> None:
         """A packet of audio."""
-        placed = self._place(packet, arrived_s)
+        samples = len(packet.payload) // self._bytes_per_sample
+        placed = self._place(packet, arrived_s, samples)
         if placed is None:
             return
         sequence, timestamp = placed
         # A packet that begins inside a frame (10 or 30 ms packets) is needed when that frame begins.
         early_s = (timestamp - self._play_at) % self._frame_samples / self._clock_hz
         self._delay.measure(arrived_s - timestamp / self._clock_hz, arrived_s, early_s)
-        if self._started and timestamp + len(packet.payload) // self._bytes_per_sample <= self._play_at:
+        if self._started and timestamp + samples <= self._play_at:
             self._late_since_s = min(self._late_since_s, arrived_s)
             if arrived_s - self._late_since_s >= _LATE_FOR_S:
                 self._begin(packet, arrived_s, restarted=True)
@@ -166,8 +178,11 @@ class JitterBuffer:
         self._packets[timestamp] = (sequence, packet.payload)
 
     def skip(self, packet: RtpPacket, arrived_s: float) -> None:
-        """A packet of the stream that holds no audio: comfort noise (silence from here on) or a telephone event."""
-        placed = self._place(packet, arrived_s)
+        """A packet of the stream that holds no audio: comfort noise (silence from here on) or a telephone event.
+
+        It says nothing of the timeline: all packets of an event bear the time at which the key went down.
+        """
+        placed = self._place(packet, arrived_s, None)
         if placed is not None and placed[0] == self._highest_sequence:
             self._said_silence = True
 
@@ -203,28 +218,33 @@ class JitterBuffer:
         self._play_at += self._frame_samples
         self._played_sequence = sequence
         self._missing_frames = 0
+        self._last = payload
         self._handed_out += 1
         self._delays_s += excess_s + self._delay.target_s
         return payload, FrameKind.SPEECH
 
     # --- where a packet belongs ------------------------------------------------------------------------------------
 
-    def _place(self, packet: RtpPacket, arrived_s: float) -> tuple[int, int] | None:
-        """Extended sequence number and timestamp of a packet that is new; None for one that is not to be used."""
+    def _place(self, packet: RtpPacket, arrived_s: float, samples: int | None) -> tuple[int, int] | None:
+        """Extended sequence number and timestamp of a packet that is new; None for one that is not to be used.
+
+        `samples` of audio, None for a packet without.
+        """
         if packet.ssrc != self._ssrc:
             self._begin(packet, arrived_s, restarted=self._ssrc is not None)
         ahead = ((packet.sequence - self._highest_sequence + 0x8000) & 0xFFFF) - 0x8000
         sequence = self._highest_sequence + ahead
         turned = (packet.timestamp - self._highest_timestamp + 0x80000000) & 0xFFFFFFFF
         timestamp = self._highest_timestamp + turned - 0x80000000
-        if abs(arrived_s - timestamp / self._clock_hz - self._delay.least_transit_s) > _OFF_TIMELINE_S:
-            self._misfits += 1
-            if self._misfits < _MISFITS:
-                self.stats.late += 1
-                return None
-            self._begin(packet, arrived_s, restarted=True)
-            return self._place(packet, arrived_s)
-        self._misfits = 0
+        if samples is not None:
+            if abs(arrived_s - timestamp / self._clock_hz - self._delay.least_transit_s) > _OFF_TIMELINE_S:
+                self._misfits += 1
+                if self._misfits < _MISFITS:
+                    self.stats.late += 1
+                    return None
+                self._begin(packet, arrived_s, restarted=True)
+                return self._place(packet, arrived_s, samples)
+            self._misfits = 0
         slot = sequence % _SEEN
         if self._seen[slot] == sequence:
             self.stats.duplicates += 1
@@ -233,9 +253,18 @@ class JitterBuffer:
         self._received += 1
         self.stats.received += 1
         if ahead > 0:
+            if samples and ahead > 1 and (ahead - 1) * samples > timestamp - self._sound_until + samples // 2:
+                self._left_out(sequence, ahead - 1)
             self._highest_sequence = sequence
             self._highest_timestamp = max(self._highest_timestamp, timestamp)
+            self._sound_until = timestamp + (samples or 0)
         return sequence, timestamp
+
+    def _left_out(self, sequence: int, missing: int) -> None:
+        """More numbers are missing before `sequence` than its sound has room for: they were no sound, so not lost."""
+        self._received += missing
+        for number in range(max(sequence - missing, sequence - _SEEN + 1), sequence):
+            self._seen[number % _SEEN] = number
 
     def _begin(self, packet: RtpPacket, arrived_s: float, *, restarted: bool) -> None:
         """A new timeline, with this packet as its first."""
@@ -245,7 +274,7 @@ class JitterBuffer:
         self._ssrc = packet.ssrc
         # One turn up, so that packets from before the first one have positive extended numbers.
         self._first_sequence = self._highest_sequence = packet.sequence + 0x10000
-        self._highest_timestamp = self._play_at = packet.timestamp + 0x100000000
+        self._highest_timestamp = self._play_at = self._sound_until = packet.timestamp + 0x100000000
         transit_s = arrived_s - self._play_at / self._clock_hz
         self._delay = NetworkDelay(transit_s, arrived_s, max_delay_s=self._max_delay_s, jitter_s=self._delay.jitter_s)
 
@@ -273,7 +302,7 @@ class JitterBuffer:
             self._play_at += early  # a talkspurt begins within this frame: line the frames up with its packets
         start, end = self._play_at, self._play_at + self._frame_samples
         inside = [t for t in timestamps if t < end]
-        if not inside or inside[0] > start:
+        if not inside or (inside[0] > start and excess_s < 0):
             return None
         covered = inside[-1] + len(self._packets[inside[-1]][1]) // self._bytes_per_sample
         if covered < end and inside[-1] == timestamps[-1]:
@@ -283,11 +312,18 @@ class JitterBuffer:
         for timestamp in inside:
             sequence, payload = self._packets.pop(timestamp)
             hole = (timestamp - start) * self._bytes_per_sample - len(frame)
-            frame += _repeated(frame, hole) + bytes(payload[max(0, -hole) :])
+            frame += self._filling(frame, hole) + bytes(payload[max(0, -hole) :])
         if len(frame) > self._frame_bytes:
             self._packets[end] = (sequence, bytes(frame[self._frame_bytes :]))
-        frame += _repeated(frame, self._frame_bytes - len(frame))
+        frame += self._filling(frame, self._frame_bytes - len(frame))
         return sequence, bytes(frame[: self._frame_bytes])
+
+    def _filling(self, frame: bytearray, n_bytes: int) -> bytes:
+        """For a hole of less than a frame: the last sound before it once more."""
+        if n_bytes <= 0:
+            return b""
+        before = bytes(frame or (b"" if self._missing_frames else self._last))[-n_bytes:] or self._silence
+        return (before * (n_bytes // len(before) + 1))[:n_bytes]
 
     def _missing(self, excess_s: float) -> FrameKind:
         """No sound for this frame: lost, late, or never sent."""
@@ -324,10 +360,3 @@ class JitterBuffer:
                 self._packets[self._play_at] = (sequence, kept)
             else:
                 self._played_sequence = max(self._played_sequence, sequence)
-
-
-def _repeated(sound: bytearray, n_bytes: int) -> bytes:
-    """The last part of `sound` once more: fills a hole of less than a frame."""
-    if n_bytes <= 0 or not sound:
-        return bytes(max(0, n_bytes))
-    return bytes(sound[-n_bytes:] * (n_bytes // len(sound) + 1))[:n_bytes]

@@ -139,7 +139,11 @@ class RtpTransport(PacedPlayout):
         self._payload_type = wire.payload_type
         self._bytes_per_sample = wire.format.bytes_per_sample
         self._heard = HeardFrames(wire.decode)
-        self._jitter = JitterBuffer(bytes_per_sample=self._bytes_per_sample, is_quiet=self._heard.is_quiet)
+        self._jitter = JitterBuffer(
+            bytes_per_sample=self._bytes_per_sample,
+            silence=wire.format.silence(FRAME_MS)[: self._bytes_per_sample],
+            is_quiet=self._heard.is_quiet,
+        )
         self._counts = _Counts()
 
         self._silent_payload = wire.format.silence(FRAME_MS) if send_silence else None
