@@ -38,6 +38,7 @@ from ai_engine.asterisk.reconcile import Fallback, LiveCall
 from ai_engine.call_line import CallLine
 from ai_engine.call_report import CallReport
 from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
+from ai_engine.caller_leg import CallerLeg
 from ai_engine.context_parts import set_answers
 from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
@@ -159,6 +160,7 @@ class Call:
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
         self._semantic: SemanticEndOfTurn | None = None
+        self._caller_leg = CallerLeg(services.ari, start.channel.id)
         self._report = services.report(self.call_id)
         self._log = log.bind(call_id=self.call_id)
 
@@ -180,6 +182,8 @@ class Call:
             "dialed_number": self.channel.exten,
             "seconds": round(time.time() - self.began_at, 1),
             "turns": self._report.turns,
+            "line": self._line.transport.line_quality().known() if self._line.transport is not None else None,
+            "caller_line": self._caller_leg.quality.known() if self._caller_leg.quality is not None else None,
         }
 
     async def on_event(self, event: Event) -> None:
@@ -342,6 +346,7 @@ class Call:
             self._semantic = SemanticEndOfTurn(services.turn_ending, self._turn_may_be_over)
         self._pump = asyncio.create_task(self._pump_events(provider, media), name=f"pump-{self.call_id}")
         self.state = "talking"
+        self._caller_leg.start()
         media.start()
 
     async def _variables(self) -> dict[str, str]:
@@ -461,6 +466,7 @@ class Call:
 
     async def _give_back(self, outcome: Outcome) -> None:
         """Everything this call made, in the order that leaves no sound and no event behind."""
+        await self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis)
         if self._media is not None:
             await self._media.close()
         if self._semantic is not None:
@@ -468,7 +474,7 @@ class Call:
         if self._provider is not None:
             await self._provider.stop()
         if self._line.transport is not None:
-            self._report.line_quality(self._line.transport.line_quality())
+            self._report.line_quality(self._line.transport.line_quality(), self._caller_leg.quality)
         if self._pump is not None:
             self._pump.cancel()
             with contextlib.suppress(asyncio.CancelledError):
