@@ -45,6 +45,13 @@ class FrameQueueStats:
     """Frames by which a talkspurt's beginning was put off, because the one before had needed it."""
     dropped: int = 0
     """Frames left out to shorten the delay."""
+    handed_out: int = 0
+    waited: int = 0
+    """Frames of delay, summed up over those that were handed out."""
+
+    @property
+    def mean_delay_ms(self) -> float:
+        return 20 * self.waited / self.handed_out if self.handed_out else 0.0
 
 
 class FrameQueue:
@@ -158,6 +165,8 @@ class FrameQueue:
 
     def _reckon(self, depth: int) -> None:
         """Learn from what is left after a tick's frame was taken."""
+        self.stats.handed_out += 1
+        self.stats.waited += depth
         self._mean_depth += (depth - self._mean_depth) * _DEPTH_SHARE
         self._least_spare = min(self._least_spare, depth)
         self._least_deep = min(self._least_deep, depth)
