@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -64,8 +64,9 @@ from ai_engine.conversation.decisions import (
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
+from ai_engine.media.caller_audio import CallerAudioConverter
 from ai_engine.media.echo import GuardMaker
-from ai_engine.media.line_formats import LINE_FORMATS, MediaFormat, TransportName
+from ai_engine.media.line_choice import EchoChoice, LineChoice, choose_line
 from ai_engine.media.line_registry import Lines
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
@@ -81,7 +82,7 @@ from ai_engine.providers.provider import (
 )
 from ai_engine.providers.services import ProviderFactory
 from voice_core.turn_words_by_language import turn_words
-from voice_wire.audio import MULAW_8K, PCM_8K, convert
+from voice_wire.audio import MULAW_8K, AudioFormat
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +116,9 @@ class CallServices:
     media: MediaLoop
     detector: SpeechDetector
     lines: Lines
-    transport: TransportName
-    media_format: MediaFormat
+    line: LineChoice
+    """What a call has whose dialplan asks for nothing else."""
+    line_profiles: Mapping[str, LineChoice]
     contexts: Mapping[str, Context]
     default_context: str
     factories: Mapping[str, ProviderFactory]
@@ -127,7 +129,10 @@ class CallServices:
     """Makes the report of the call with that id."""
     turn_ending: TurnEnding | None = None
     """None: only words and pauses tell when a caller has finished."""
-    guard_echo: GuardMaker | None = None
+    guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
+    """For each choice of a line; None, or nothing: no canceller."""
+    format_used: Callable[[AudioFormat], None] = lambda _format: None
+    """Told of each call's, so that what is said often can be rendered in it."""
 
 
 class _Ended(Exception):
@@ -156,6 +161,7 @@ class Call:
         self._texts: CallTexts | None = None
         self._audio_format = MULAW_8K
         """Of the agent's sound on this call's line."""
+        self._caller_audio = CallerAudioConverter(self._audio_format.sample_rate_hz)
         self._transfer_to: Fallback | None = None
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -283,8 +289,12 @@ class Call:
         )
         self._texts = texts
         self._report.started(self.channel, self.context_name)
-        self._audio_format = LINE_FORMATS[services.transport][services.media_format]
-        self._line.take(await services.lines.open(self.call_id, services.transport, services.media_format))
+        wanted, misfits = choose_line(variables, services.line, services.line_profiles)
+        for misfit in misfits:
+            self._log.warning("dialplan_variable_ignored", **misfit.facts, used=str(wanted))
+        line = await self._line.open(services.lines, wanted, otherwise=services.line)
+        self._audio_format = line.audio_format
+        services.format_used(line.audio_format)
         info = CallInfo(
             call_id=self.call_id,
             context=self.context_name,
@@ -306,7 +316,7 @@ class Call:
                 starting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await starting
-        await self._begin(context, texts, transport, provider)
+        await self._begin(context, texts, line, transport, provider)
         if failure is not None:
             self._log.error("provider_start_failed", error=str(failure), retryable=failure.retryable)
             self._report.provider_failed("connection")
@@ -320,8 +330,11 @@ class Call:
             return error
         return None
 
-    async def _begin(self, context: Context, texts: CallTexts, transport: MediaTransport, provider: Provider) -> None:
+    async def _begin(
+        self, context: Context, texts: CallTexts, line: LineChoice, transport: MediaTransport, provider: Provider
+    ) -> None:
         services = self._services
+        guard_echo = services.guard_echo.get(line.echo)
         conversation = Conversation(
             transport,
             settings=settings_for(context, services.conversation),
@@ -339,11 +352,14 @@ class Call:
             control=asyncio.get_running_loop(),
             on_decisions=self._carry_out,
             on_failed=lambda _error: self.finish(Outcome.FAILED),
-            echo=services.guard_echo(transport) if services.guard_echo is not None else None,
+            echo=guard_echo(transport) if guard_echo is not None else None,
         )
         self._media = media
+        self._caller_audio = CallerAudioConverter(transport.pcm_rate_hz)
         if services.turn_ending is not None:
-            self._semantic = SemanticEndOfTurn(services.turn_ending, self._turn_may_be_over)
+            self._semantic = SemanticEndOfTurn(
+                services.turn_ending, self._turn_may_be_over, rate_hz=transport.pcm_rate_hz
+            )
         self._pump = asyncio.create_task(self._pump_events(provider, media), name=f"pump-{self.call_id}")
         self.state = "talking"
         self._caller_leg.start()
@@ -401,7 +417,7 @@ class Call:
     def _steer(self, provider: Provider, decision: Decision) -> None:
         match decision:
             case SendAudio(turn, audio):
-                provider.send_audio(turn, convert(audio, PCM_8K, provider.capabilities.input_format))
+                provider.send_audio(turn, self._caller_audio.convert(turn, audio, provider.capabilities.input_format))
             case Speculate(turn, revision, history, text):
                 provider.speculate(turn, revision, history, text)
             case Adopt(turn, revision):

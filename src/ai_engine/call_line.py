@@ -18,8 +18,11 @@ from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, continue_caller
+from ai_engine.media.line_choice import LineChoice
+from ai_engine.media.line_registry import Lines
 from ai_engine.media.lines import MediaError, OpenLine
 from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.ports import PortError
 from ai_engine.media.transport import MediaTransport
 
 log = structlog.get_logger(__name__)
@@ -31,6 +34,7 @@ class CallLine:
     def __init__(
         self, call_id: str, caller_channel_id: str, *, ari: AriClient, ids: OwnIds, lane: Lane, media: MediaLoop
     ) -> None:
+        self.call_id = call_id
         self.caller_channel_id = caller_channel_id
         self.media_channel_id = ids.media(call_id)
         self.bridge_id = ids.bridge(call_id)
@@ -55,13 +59,24 @@ class CallLine:
         """The media channel's StasisStart has come."""
         self._media_entered.set()
 
-    def take(self, line: OpenLine) -> None:
-        """From here on `line` is this call's to give back."""
+    async def open(self, lines: Lines, wanted: LineChoice, *, otherwise: LineChoice) -> LineChoice:
+        """The line opened: `wanted`, or `otherwise` where that cannot be had. Raises `MediaError` and `PortError`."""
+        choice = wanted
+        try:
+            line = await lines.open(self.call_id, choice.transport, choice.media_format)
+        except (MediaError, PortError) as error:
+            if choice.transport == otherwise.transport:
+                raise
+            log.warning("transport_not_available", wanted=str(wanted), used=str(otherwise), error=str(error))
+            choice = otherwise
+            line = await lines.open(self.call_id, choice.transport, choice.media_format)
         self._open = line
         self.transport = line.transport
+        log.info("line_opened", transport=choice.transport, format=choice.media_format, echo=choice.echo)
+        return choice
 
     async def connect(self) -> MediaTransport:
-        """Answer the caller and join it to the line taken. Raises `AriError` or `MediaError`; then call `close`."""
+        """Answer the caller and join it to the open line. Raises `AriError` or `MediaError`; then call `close`."""
         assert self._open is not None
         line = self._open
         self._lane.adopt(self.media_channel_id)

@@ -31,7 +31,6 @@ from ai_engine.conversation_section import conversation_settings
 from ai_engine.http_api import HttpApi, Readiness
 from ai_engine.live_events import LiveEvents
 from ai_engine.media.echo import guards_for
-from ai_engine.media.line_formats import LINE_FORMATS
 from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
@@ -40,6 +39,7 @@ from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
 from ai_engine.providers.services import ProviderFactory, Services
 from ai_engine.settings import Settings
+from voice_wire.audio import AudioFormat
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,8 @@ class Engine:
         self._ids = OwnIds("".join(c if c.isalnum() else "_" for c in asterisk.app)[:32])
         self._media = MediaLoop()
         self._detector = SpeechDetector(settings.models_folder / "vad" / "silero_vad.onnx", self._media.post)
-        self._guard_echo = guards_for(settings.media.echo)
+        echo_choices = {settings.media.echo, *(line.echo for line in settings.media.line_profiles.values())}
+        self._guard_echo = {choice: guards_for(choice) for choice in echo_choices}
         ports = settings.media.ports
         self._ports = RtpPorts(ports.first, ports.last, host=settings.media.bind)
         self._http = HttpApi(
@@ -99,6 +100,7 @@ class Engine:
         self._factories: dict[str, ProviderFactory] = {}
         self._unprepared = dict.fromkeys(self._contexts, Readiness("not prepared yet"))
         """Context → why it is not ready; absent once it is."""
+        self._rendered_formats = {settings.media.line.audio_format}
         self._services: CallServices | None = None
         self._stopping = False
         self._http_port = 0
@@ -192,8 +194,8 @@ class Engine:
             media=self._media,
             detector=self._detector,
             lines=lines,
-            transport=settings.media.transport,
-            media_format=settings.media.format,
+            line=settings.media.line,
+            line_profiles=settings.media.line_profiles,
             contexts=self._contexts,
             default_context=settings.calls.default_context,
             factories=self._factories,
@@ -203,14 +205,13 @@ class Engine:
             report=lambda call_id: CallReport(call_id, self.metrics, self.live),
             turn_ending=turn_ending,
             guard_echo=self._guard_echo,
+            format_used=self._format_used,
         )
 
     async def _prepare_contexts(self) -> None:
         """Render what can be said ahead of any call, the default context first; again until it succeeds."""
-        default = self._settings.calls.default_context
-        order = sorted(self._contexts, key=lambda name: name != default)
-        audio_format = LINE_FORMATS[self._settings.media.transport][self._settings.media.format]
-        for name in order:
+        audio_format = self._settings.media.line.audio_format
+        for name in self._contexts_by_urgency():
             context = self._contexts[name]
             while name in self._unprepared:
                 try:
@@ -224,6 +225,28 @@ class Engine:
                     del self._unprepared[name]
                     log.info("context_prepared", context=name)
         settle_interpreter()
+
+    def _contexts_by_urgency(self) -> list[str]:
+        default = self._settings.calls.default_context
+        return sorted(self._contexts, key=lambda name: name != default)
+
+    def _format_used(self, audio_format: AudioFormat) -> None:
+        """A call's sound has this format: render in it too, where that was not done. Until then it is converted."""
+        if audio_format not in self._rendered_formats:
+            self._rendered_formats.add(audio_format)
+            self._spawn(self._prepare_also(audio_format), "prepare-another-format")
+
+    async def _prepare_also(self, audio_format: AudioFormat) -> None:
+        """Once nobody calls: rendering takes the processor from the answers of live calls."""
+        try:
+            while self._unprepared or self._calls:  # noqa: ASYNC110 - not worth two events
+                await asyncio.sleep(PREPARE_RETRY_S)
+            for name in self._contexts_by_urgency():
+                context = self._contexts[name]
+                await self._factories[context.provider].prepare(name, context, audio_format)
+        except ProviderError as error:
+            self._rendered_formats.discard(audio_format)  # the next call in it tries again
+            log.warning("format_not_prepared", rate_hz=audio_format.sample_rate_hz, error=str(error))
 
     def _progress(self, name: str) -> Any:
         def note(done: int, total: int, _text: str) -> None:

@@ -9,12 +9,14 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from ai_engine.asterisk.ids import instance_of
 from ai_engine.config_file import ConfigError, Document, overlay, read_document, validate
 from ai_engine.conversation_section import ConversationSection
 from ai_engine.environment import SettingPath, overrides, read_environment
+from ai_engine.media.line_choice import READY_PROFILES, EchoChoice, LineChoice
+from ai_engine.media.line_formats import LINE_FORMATS, MediaFormat, TransportName
 
 OVERLAY_NAME = "ai-agent.local.yaml"
 
@@ -91,10 +93,40 @@ class AudioSocketSettings(Section):
     """Address Asterisk connects to when it is not the bound one (NAT, containers)."""
 
 
+def _check_pair(transport: TransportName, media_format: MediaFormat) -> None:
+    formats = LINE_FORMATS[transport]
+    if media_format not in formats:
+        may_be = ", ".join(formats)
+        raise ValueError(f"format {media_format} does not work both ways over {transport}; write one of {may_be}")
+
+
+class AudioProfile(Section):
+    """A line with a name."""
+
+    transport: TransportName
+    format: MediaFormat
+    echo: EchoChoice | None = None
+
+    @model_validator(mode="after")
+    def _works(self) -> AudioProfile:
+        _check_pair(self.transport, self.format)
+        return self
+
+
+ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
 class MediaSettings(Section):
-    transport: Literal["rtp"] = "rtp"
-    format: Literal["ulaw", "alaw", "slin"] = "ulaw"
-    """What goes over the wire between Asterisk and the engine."""
+    transport: TransportName = "rtp"
+    """How sound goes between Asterisk and the engine: rtp, audiosocket or websocket (docs/transports.md). A call whose
+    dialplan sets AI_TRANSPORT has that one."""
+    format: MediaFormat = "ulaw"
+    """What goes over the wire: ulaw, alaw or slin (8 kHz), g722 or slin16 (16 kHz). Not every transport carries each. A
+    call's AI_TRANSPORT_FORMAT goes before it."""
+    profiles: dict[ProfileName, AudioProfile] = Field(default_factory=dict)
+    """Lines with a name, for a call's AI_AUDIO_PROFILE: each has `transport`, `format` and perhaps `echo`. Ready ones
+    are telephony, telephony_alaw, wideband, wideband_audiosocket and wideband_websocket; one of the same name goes
+    before it."""
     bind: str = "127.0.0.1"
     """Local address of the RTP sockets."""
     advertise: str | None = None
@@ -105,10 +137,30 @@ class MediaSettings(Section):
     """Addresses media may come from besides Asterisk's own."""
     downstream_ms: int = Field(default=80, ge=0, le=2000)
     """From a packet leaving us to the caller hearing it."""
-    echo: Literal["auto", "always", "off"] = "auto"
+    echo: EchoChoice = "auto"
     """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
     (every caller has his loudspeaker on), never."""
     audiosocket: AudioSocketSettings = AudioSocketSettings()
+
+    @model_validator(mode="after")
+    def _works(self) -> MediaSettings:
+        _check_pair(self.transport, self.format)
+        return self
+
+    @property
+    def line(self) -> LineChoice:
+        """What a call has whose dialplan asks for nothing else."""
+        return LineChoice(self.transport, self.format, self.echo)
+
+    @property
+    def line_profiles(self) -> dict[str, LineChoice]:
+        """What AI_AUDIO_PROFILE may name: the ready ones and those of the configuration."""
+        ready = {name: LineChoice(*pair, self.echo) for name, pair in READY_PROFILES.items()}
+        own = {
+            name: LineChoice(profile.transport, profile.format, profile.echo or self.echo)
+            for name, profile in self.profiles.items()
+        }
+        return ready | own
 
 
 class HttpSettings(Section):

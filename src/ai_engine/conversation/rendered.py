@@ -22,7 +22,7 @@ from typing import Final
 import structlog
 
 from ai_engine.providers.components.component import ComponentFailed, TextToSpeech
-from voice_wire.audio import AudioFormat
+from voice_wire.audio import ALAW_8K, MULAW_8K, PCM_8K, PCM_16K, AudioFormat, convert
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,8 @@ _TRIES: Final = 5
 _RETRY_PAUSE_S: Final = 2.0
 
 _NO_SOUND: Final = AudioFormat("linear16", 8000)
+_FORMATS: Final = (PCM_16K, PCM_8K, MULAW_8K, ALAW_8K)
+"""Of lines, the best first."""
 
 Progress = Callable[[int, int, str], None]
 """(done, of how many, the text that is next); called on the event loop, once before each text and once at the end."""
@@ -60,7 +62,15 @@ class RenderedSpeech:
         return self._memory_bytes
 
     def get(self, text: str, voice: str, audio_format: AudioFormat) -> bytes | None:
-        """The text as that voice says it, if it is in memory."""
+        """The text as that voice says it, if it is in memory in this format or in another, from which it is made."""
+        audio = self._kept(text, voice, audio_format)
+        if audio is None:
+            for other in _FORMATS:
+                if other != audio_format and (kept := self._kept(text, voice, other)) is not None:
+                    return convert(kept, other, audio_format)
+        return audio
+
+    def _kept(self, text: str, voice: str, audio_format: AudioFormat) -> bytes | None:
         key = _key(text, voice, audio_format)
         audio = self._audio.get(key)
         if audio is not None:
@@ -77,8 +87,8 @@ class RenderedSpeech:
             log.warning("rendered speech not kept", folder=str(self._folder), reason=str(error))
 
     async def load(self, text: str, voice: str, audio_format: AudioFormat) -> bytes | None:
-        """Like `get`, and looks on disk. A file that is cut short or changed counts as none."""
-        audio = self.get(text, voice, audio_format)
+        """In this format, also from disk. A file that is cut short or changed counts as none."""
+        audio = self._kept(text, voice, audio_format)
         if audio is None:
             key = _key(text, voice, audio_format)
             audio = await asyncio.to_thread(_read, self._folder / key)

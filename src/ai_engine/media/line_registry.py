@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ai_engine.media.line_formats import TransportName
-from ai_engine.media.lines import LineKind, OpenLine
+from ai_engine.media.lines import LineKind, MediaError, OpenLine
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp_line import RtpLines
@@ -56,6 +56,8 @@ class Lines:
     async def start(self, transport: TransportName) -> None:
         """Have `transport` ready. Raises `MediaError` where it cannot be."""
         async with self._starting:
+            if transport not in self._kinds:
+                raise MediaError(f"there is no transport {transport}; there are {', '.join(self._kinds)}")
             if transport not in self._started:
                 await self._kinds[transport].start()
                 self._started.add(transport)

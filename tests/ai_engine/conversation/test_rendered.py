@@ -73,8 +73,20 @@ async def test_voice_format_and_text_all_count(tmp_path: Path):
     await store.put("hello", "joe", MULAW_8K, b"x")
     assert store.get("hello", "joe", MULAW_8K) == b"x"
     assert store.get("hello", "ann", MULAW_8K) is None
-    assert store.get("hello", "joe", PCM_16K) is None
+    assert await store.load("hello", "joe", PCM_16K) is None
     assert store.get("hello!", "joe", MULAW_8K) is None
+
+
+async def test_a_format_that_was_not_rendered_is_made_of_the_best_that_was(tmp_path: Path):
+    store = RenderedSpeech(tmp_path)
+    wide, narrow = PCM_16K.silence(100), MULAW_8K.silence(100)
+    await store.put("hello", "joe", MULAW_8K, narrow)
+    made = store.get("hello", "joe", PCM_16K)
+    assert made is not None
+    assert len(made) == len(wide)
+    await store.put("hello", "joe", PCM_16K, wide)
+    assert store.get("hello", "joe", PCM_16K) is wide
+    assert store.get("hello", "joe", MULAW_8K) is narrow
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:10], lambda b: b"", lambda b: b[:-1] + b"?"])
