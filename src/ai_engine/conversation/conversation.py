@@ -230,6 +230,12 @@ class Conversation:
         self.state = "ended"
         self._emit(Announce("ended", now))
 
+    def let_go(self) -> None:
+        """After `end`: drop the parts. They refer back to this, and would all wait for the garbage collector."""
+        history = self.history
+        vars(self).clear()
+        self.decisions, self.history, self.state, self._ended = [], history, "ended", True
+
     # --- what comes from the caller -----------------------------------------------------------------------------------
 
     def hear(self, frame: Frame, now: float) -> None:
