@@ -154,7 +154,14 @@ class CallMedia:
             if self._stream is not None:
                 self._stream.close()
             self._act(Conversation.end)
+            self._let_go()
         await self.transport.close()
+
+    def _let_go(self) -> None:
+        """Break the circles: what a call held (0.5 MB with a canceller) is freed now, not when garbage is collected."""
+        self.conversation.let_go()
+        self._stream = self._echo = None
+        self._on_decisions = self._on_failed = _nothing
 
     def _hand_over(self) -> None:
         decisions, self.conversation.decisions = self.conversation.decisions, []
@@ -165,6 +172,10 @@ class CallMedia:
             self._control.call_soon_threadsafe(function, argument)
         except RuntimeError:  # the control loop has ended; so has the call
             _log.debug("decisions_dropped", call_id=self._call_id)
+
+
+def _nothing(_: object) -> None:
+    """For who has ended."""
 
 
 def _joined(decisions: list[Decision]) -> list[Decision]:
