@@ -64,6 +64,7 @@ from ai_engine.conversation.decisions import (
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
+from ai_engine.media.call_recording import CallRecording
 from ai_engine.media.caller_audio import CallerAudioConverter
 from ai_engine.media.echo import GuardMaker
 from ai_engine.media.line_choice import EchoChoice, LineChoice, choose_line
@@ -71,6 +72,7 @@ from ai_engine.media.line_registry import Lines
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
+from ai_engine.media.recorder import Recorder
 from ai_engine.media.transport import MediaTransport
 from ai_engine.providers.provider import (
     AgentAudio,
@@ -81,6 +83,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
 )
 from ai_engine.providers.services import ProviderFactory
+from ai_engine.recording_setup import Action, act, recording_for
 from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import MULAW_8K, AudioFormat
 
@@ -129,6 +132,8 @@ class CallServices:
     """Makes the report of the call with that id."""
     turn_ending: TurnEnding | None = None
     """None: only words and pauses tell when a caller has finished."""
+    recorder: Recorder | None = None
+    """None: no call is recorded."""
     guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
     """For each choice of a line; None, or nothing: no canceller."""
     format_used: Callable[[AudioFormat], None] = lambda _format: None
@@ -157,6 +162,7 @@ class Call:
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._provider: Provider | None = None
         self._media: CallMedia | None = None
+        self._recording: CallRecording | None = None
         self._context: Context | None = None
         self._texts: CallTexts | None = None
         self._audio_format = MULAW_8K
@@ -190,7 +196,14 @@ class Call:
             "turns": self._report.turns,
             "line": self._line.transport.line_quality().known() if self._line.transport is not None else None,
             "caller_line": self._caller_leg.quality.known() if self._caller_leg.quality is not None else None,
+            "recording": self._recording.state if self._recording is not None else None,
         }
+
+    async def record(self, action: Action) -> str | None:
+        """Pause, resume, stop or discard the recording; done when this returns its state. None: there is none."""
+        if self._media is None:
+            return None
+        return await self._media.record(lambda recording, _now: act(recording, action))
 
     async def on_event(self, event: Event) -> None:
         """One event of the caller's channel, the media channel or the bridge, in order."""
@@ -205,6 +218,7 @@ class Call:
                 self.finish(Outcome.CALLER_HUNG_UP)
             case ChannelDtmfReceived(digit=digit):
                 self._to_conversation(lambda conversation, now: conversation.dtmf(digit, now))
+                await self._hide_keys()
             case ChannelHold():
                 self._to_conversation(Conversation.hold)
             case ChannelUnhold():
@@ -343,6 +357,7 @@ class Call:
             words=turn_words(context.language),
             set_answers=set_answers(context.set_phrases, context.language),
         )
+        self._recording = recording_for(services.recorder, context, self.call_id, transport, conversation)
         media = CallMedia(
             services.media,
             transport,
@@ -352,6 +367,7 @@ class Call:
             control=asyncio.get_running_loop(),
             on_decisions=self._carry_out,
             on_failed=lambda _error: self.finish(Outcome.FAILED),
+            recording=self._recording,
             echo=guard_echo(transport) if guard_echo is not None else None,
         )
         self._media = media
@@ -364,6 +380,12 @@ class Call:
         self.state = "talking"
         self._caller_leg.start()
         media.start()
+
+    async def _hide_keys(self) -> None:
+        """A key was pressed, perhaps of a card's number: out of the recording with it, where the context asks for that."""
+        seconds = self._context.recording.pause_on_keys_s if self._context is not None else 0.0
+        if seconds and self._media is not None:
+            await self._media.record(lambda recording, now: recording.blank(now, seconds))
 
     async def _variables(self) -> dict[str, str]:
         """The channel's AI_* variables: those that choose, and those that some persona's texts name."""

@@ -99,6 +99,19 @@ class FallbackPolicy(Part):
         return self
 
 
+class RecordingPolicy(Part):
+    """Whether calls are recorded, and what the caller is told (docs/recording.md)."""
+
+    enabled: bool | None = None
+    """Absent: as the engine's `recording.enabled` says."""
+    notice: Line | None = None
+    """Tells the caller, before the greeting and not to be interrupted; recording begins when it was heard. Absent: such
+    a sentence in the context's language. Not said with the engine's `recording.consent: none`."""
+    pause_on_keys_s: float = Field(default=0.0, ge=0, le=60)
+    """After each key the caller presses, so many seconds are silence in the recording, and so is the half second
+    before. 0: keys change nothing."""
+
+
 class SetPhraseRule(Part):
     """Words that act whatever the language model thinks. `voice_core.set_phrases` says when a turn is one."""
 

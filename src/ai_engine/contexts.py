@@ -25,6 +25,7 @@ from ai_engine.context_parts import (
     Part,
     Plain,
     Plains,
+    RecordingPolicy,
     SetPhraseRule,
     SilencePolicy,
     check_rules,
@@ -134,6 +135,7 @@ class Context(Part):
     disclose_ai: bool | Line = False
     """True, or a sentence of your own: tells the caller that he talks with a machine. It is said before the greeting
     and cannot be interrupted; where the caller speaks first, before the first answer."""
+    recording: RecordingPolicy = RecordingPolicy()
     known_answers: KnownAnswers = KnownAnswers()
     set_phrases: tuple[SetPhraseRule, ...] = ()
     """Words that act whatever the language model thinks: "operator", an emergency. The first that fits acts."""
@@ -210,10 +212,13 @@ class Context(Part):
 
     @property
     def disclosure(self) -> str:
-        """The sentence that `disclose_ai` asks for; a template."""
+        """What the caller has to be told first: what `disclose_ai` asks for, and that he is recorded; a template."""
         if isinstance(self.disclose_ai, str):
-            return self.disclose_ai
-        return _DISCLOSURES[self.language.partition("-")[0]] if self.disclose_ai else ""
+            told = self.disclose_ai
+        else:
+            told = _DISCLOSURES[self.language.partition("-")[0]] if self.disclose_ai else ""
+        notice = self.recording.notice if self.recording.enabled else ""
+        return f"{told} {notice or ''}".strip()
 
     def for_call(
         self,

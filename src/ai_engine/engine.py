@@ -38,6 +38,7 @@ from ai_engine.metrics import Metrics
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
 from ai_engine.providers.services import ProviderFactory, Services
+from ai_engine.recording_setup import announced, check_action, make_recorder
 from ai_engine.settings import Settings
 from voice_wire.audio import AudioFormat
 
@@ -54,7 +55,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._contexts = load_contexts(settings.contexts_folder)
+        self._contexts = announced(load_contexts(settings.contexts_folder), settings.recording)
         if settings.calls.default_context not in self._contexts:
             raise ConfigError(
                 f"calls.default_context: {settings.contexts_folder} has no {settings.calls.default_context}.yaml; "
@@ -69,6 +70,7 @@ class Engine:
         asterisk = settings.asterisk
         self.metrics = Metrics()
         self.live = LiveEvents()
+        self._recorder = make_recorder(self._contexts, settings.recording, self.metrics)
         self._ari = AriClient(
             asterisk.base_url, asterisk.username, asterisk.password.get_secret_value(), asterisk.app
         )  # fmt: skip
@@ -115,6 +117,9 @@ class Engine:
         async with AsyncExitStack() as owned:
             self._http_port = await self._http.start()
             owned.push_async_callback(self._http.stop)
+            if self._recorder is not None:
+                self._recorder.start()
+                owned.push_async_callback(asyncio.to_thread, self._recorder.stop)
             self._media.start()
             owned.callback(self._media.stop)
             self._detector.start()
@@ -204,6 +209,7 @@ class Engine:
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=lambda call_id: CallReport(call_id, self.metrics, self.live),
             turn_ending=turn_ending,
+            recorder=self._recorder,
             guard_echo=self._guard_echo,
             format_used=self._format_used,
         )
@@ -361,6 +367,9 @@ class Engine:
 
     def sessions(self) -> list[dict[str, Any]]:
         return [call.describe() for call in self._calls.values()]
+
+    async def record(self, call_id: str, action: str) -> str | None:
+        return await self._calls[call_id].record(check_action(action))
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 

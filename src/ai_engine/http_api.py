@@ -2,7 +2,8 @@
 
 `/live`, `/ready`, `/health` and `/metrics` show no caller's data and are open. `/sessions` and `/events` do: they want
 the bearer token, or, where none is set, a request made to a loopback name (which no web page of another origin can
-forge: browsers send the page's own host).
+forge: browsers send the page's own host). What changes something wants JSON besides, which a page of another origin
+cannot send without being allowed to.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ class EngineView(Protocol):
 
     def sessions(self) -> list[dict[str, Any]]: ...
 
+    async def record(self, call_id: str, action: str) -> str | None:
+        """Do `action` to a call's recording; its state afterwards, None where that call has none.
+
+        Raises `KeyError` for a call that is not there and `ValueError` for another action than there are.
+        """
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,6 +76,7 @@ class HttpApi:
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_get("/sessions", self._guarded(self._show_sessions))
         app.router.add_get("/events", self._guarded(self._stream_events))
+        app.router.add_post("/sessions/{call_id}/recording", self._guarded(self._record))
         # A watcher that goes away must free its handler at once, not at the next event.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         await runner.setup()
@@ -115,6 +123,27 @@ class HttpApi:
 
     async def _show_sessions(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response({"sessions": self._engine.sessions()})
+
+    async def _record(self, request: web.Request) -> web.StreamResponse:
+        if request.content_type != "application/json":
+            return _refuse(415, "send JSON, with `Content-Type: application/json`")
+        call_id = request.match_info["call_id"]
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
+        action = body.get("action") if isinstance(body, dict) else None
+        if not isinstance(action, str):
+            return _refuse(400, 'send `{"action": "pause"}`, or resume, stop, discard')
+        try:
+            state = await self._engine.record(call_id, action)
+        except KeyError:
+            return _refuse(404, "there is no such call; GET /sessions lists those that there are")
+        except ValueError as error:
+            return _refuse(400, str(error))
+        if state is None:
+            return _refuse(409, "this call is not recorded: switch it on for its context, for the calls to come")
+        return web.json_response({"call_id": call_id, "recording": state})
 
     async def _stream_events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events, one JSON object each."""

@@ -54,6 +54,12 @@ class Metrics:
         self.ari_reconnects = Counter("parley_ari_reconnects", "Times the event socket came back.", registry=r)
         self.ports_in_use = Gauge("parley_media_ports_in_use", "Media ports held by calls.", registry=r)
         self.late_ticks = Gauge("parley_pacer_late_ticks", "Media ticks that came late, since start.", registry=r)
+        self.recordings = Counter(
+            "parley_recordings", "Ended recordings of calls, by what became of them.", ["outcome"], registry=r
+        )
+        self.recordings_deleted = Counter(
+            "parley_recordings_deleted", "Recordings deleted because the settings keep them no longer.", registry=r
+        )
         self.line_packets = Counter(
             "parley_line_packets",
             "Packets (and restarts) of ended calls by leg of the line and what became of them.",

@@ -163,6 +163,25 @@ class MediaSettings(Section):
         return ready | own
 
 
+class RecordingSettings(Section):
+    """Calls as stereo WAV files, the caller left, the agent right (docs/recording.md). A context may say otherwise."""
+
+    enabled: bool = False
+    folder: Path = Path("recordings")
+    """One folder a day is made in it. Only the engine's user can read what it makes."""
+    consent: Literal["announce", "none"] = "announce"
+    """`announce`: the caller is told first (a context's `recording.notice`), and recording begins when he has heard it.
+    `none`: it begins with the call; the caller has agreed in another way, or the law does not ask for it."""
+    keep_days: float = Field(default=30.0, ge=0)
+    """Older recordings are deleted, at the start and each hour. 0: never."""
+    keep_mb: float = Field(default=0.0, ge=0)
+    """The oldest are deleted as long as all of them together are larger. 0: no limit."""
+    min_free_mb: float = Field(default=500.0, ge=0)
+    """With less room on the disk no recording begins. 0: as long as there is any."""
+    sync_s: float = Field(default=10.0, ge=0)
+    """A power failure costs no more than so much of a call. 0: what the system has not written by itself."""
+
+
 class HttpSettings(Section):
     bind: str = "127.0.0.1"
     port: int = Field(default=15000, ge=0, le=65535)
@@ -225,6 +244,7 @@ def _default_providers() -> dict[str, ProviderSettings]:
 class Settings(Section):
     asterisk: AsteriskSettings = AsteriskSettings()
     media: MediaSettings = MediaSettings()
+    recording: RecordingSettings = RecordingSettings()
     http: HttpSettings = HttpSettings()
     local: LocalServerSettings = LocalServerSettings()
     calls: CallSettings = CallSettings()

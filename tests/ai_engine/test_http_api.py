@@ -28,6 +28,11 @@ class StubEngine:
     def sessions(self) -> list[dict[str, Any]]:
         return [{"call_id": "c1"}]
 
+    async def record(self, call_id: str, action: str) -> str | None:
+        if action not in {"pause", "resume", "stop", "discard"}:
+            raise ValueError(f"there is no action {action!r}")
+        return {"c1": "paused", "c2": None}[call_id]
+
 
 @asynccontextmanager
 async def serving(token: str = "") -> AsyncIterator[tuple[str, StubEngine, LiveEvents, aiohttp.ClientSession]]:
@@ -79,6 +84,46 @@ async def test_headers_that_are_none_are_refused_and_break_nothing(token: str, h
 async def test_without_a_token_only_loopback_names_are_served(host: str, status: int) -> None:
     async with serving() as (url, _, _, client):
         assert (await client.get(f"{url}/sessions", headers={"Host": host})).status == status
+
+
+async def test_a_recording_is_steered_by_json() -> None:
+    async with serving("secret") as (url, _, _, client):
+        headers = {"Authorization": "Bearer secret"}
+        answer = await client.post(f"{url}/sessions/c1/recording", json={"action": "pause"}, headers=headers)
+        assert (answer.status, await answer.json()) == (200, {"call_id": "c1", "recording": "paused"})
+        for call_id, status in (("c2", 409), ("c3", 404), ("..%2F..%2Fc1", 404), ("%00", 404)):
+            answer = await client.post(f"{url}/sessions/{call_id}/recording", json={"action": "stop"}, headers=headers)
+            assert answer.status == status, call_id
+            assert (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        ('{"action": "pause"}', "text/plain", 415),
+        ('{"action": "pause"}', "application/x-www-form-urlencoded", 415),
+        ("", "application/json", 400),
+        ("[1]", "application/json", 400),
+        ('"pause"', "application/json", 400),
+        ('{"action": 1}', "application/json", 400),
+        ('{"action": "explode"}', "application/json", 400),
+        ("\ud83d", "application/json", 400),
+    ],
+)
+async def test_what_is_not_asked_in_the_right_way_changes_nothing(body: str, kind: str, status: int) -> None:
+    async with serving() as (url, _, _, client):
+        sent = body.encode(errors="surrogatepass")
+        answer = await client.post(f"{url}/sessions/c1/recording", data=sent, headers={"Content-Type": kind})
+        assert answer.status == status
+
+
+async def test_a_recording_is_not_steered_without_the_token() -> None:
+    async with serving("secret") as (url, _, _, client):
+        assert (await client.post(f"{url}/sessions/c1/recording", json={"action": "pause"})).status == 401
+    async with serving() as (url, _, _, client):
+        foreign = {"Host": "evil.example"}
+        answer = await client.post(f"{url}/sessions/c1/recording", json={"action": "pause"}, headers=foreign)
+        assert answer.status == 403
 
 
 async def test_events_are_streamed_and_a_watcher_who_leaves_is_let_go() -> None:

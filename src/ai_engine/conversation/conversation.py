@@ -236,6 +236,10 @@ class Conversation:
         vars(self).clear()
         self.decisions, self.history, self.state, self._ended = [], history, "ended", True
 
+    def told(self, now: float) -> bool:
+        """What has to be told to a caller (that he is recorded, that a machine speaks) he has heard to its end."""
+        return self._opening.told(now)
+
     # --- what comes from the caller -----------------------------------------------------------------------------------
 
     def hear(self, frame: Frame, now: float) -> None:

@@ -64,8 +64,7 @@ class Opening:
         """The caller is connected."""
         self._last = now
         if not self._in_turns and self._untold and self._mode is not GreetingMode.AGENT:
-            self._untold = False
-            self._say(ReplyKind.GREETING, self._disclosure, now, interruptible=False)
+            self._telling = self._say(ReplyKind.GREETING, self._disclosure, now, interruptible=False)
         elif self._due_in_s <= 0:
             self._greet(now)
 
@@ -75,8 +74,7 @@ class Opening:
         self._last = now
         telling = self._telling
         if telling is not None and telling is not self._agent.reply and telling is not self._agent.filler:
-            told, heard = (_said(text) for text in (self._disclosure, self._playout.heard_text(telling.turn, now)))
-            self._untold = heard[: len(told)] != told
+            self._untold = not self._heard(telling, now)
             self._telling = None
         if self._over or on_hold:
             return
@@ -86,6 +84,10 @@ class Opening:
             self._due_in_s -= passed_s
             if self._due_in_s <= 0:
                 self._greet(now)
+
+    def told(self, now: float) -> bool:
+        """What the caller has to be told he has heard to its end, or there is nothing of that kind."""
+        return not self._untold or (self._telling is not None and self._heard(self._telling, now))
 
     def answers(self, text: str, now: float) -> bool:
         """The caller spoke first, and only said hello: the greeting is the answer to that."""
@@ -103,6 +105,10 @@ class Opening:
     def caller_spoke(self) -> None:
         """The same where the provider takes the turns."""
         self._over = True
+
+    def _heard(self, telling: Reply, now: float) -> bool:
+        told, heard = (_said(text) for text in (self._disclosure, self._playout.heard_text(telling.turn, now)))
+        return heard[: len(told)] == told
 
     def _greet(self, now: float) -> None:
         self._over = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TypeVar
 
 import structlog
 
@@ -17,18 +17,14 @@ from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.decisions import Decision, SendAudio
 from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.agent_audio import AgentAudioConverter
+from ai_engine.media.call_recording import CallRecording
 from ai_engine.media.echo import EchoGuard
 from ai_engine.media.pacer import MediaLoop
-from ai_engine.media.transport import Frame, MediaTransport
+from ai_engine.media.transport import MediaTransport
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ProviderEvent
 
+_T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
-
-
-class FrameTap(Protocol):
-    """Sees each of the caller's frames (recording, live display). Must return at once."""
-
-    def __call__(self, frame: Frame, now: float) -> None: ...
 
 
 class CallMedia:
@@ -46,11 +42,12 @@ class CallMedia:
         on_decisions: Callable[[list[Decision]], None],
         on_failed: Callable[[Exception], None],
         echo: EchoGuard | None = None,
+        recording: CallRecording | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_decisions` and `on_failed` are called on `control`; after `on_failed` nothing is heard or said.
 
-        `echo` takes the agent's sound out of the caller's before anything else hears it.
+        `echo` takes the agent's sound out of the caller's before anything else hears it; `recording` has it as it came.
         """
         self.transport = transport
         self.conversation = conversation
@@ -61,6 +58,7 @@ class CallMedia:
         self._on_failed = on_failed
         self._call_id = call_id
         self._echo = echo
+        self._recording = recording
         self._clock = clock
         self._stream: SpeechStream | None = None
         self._converter = AgentAudioConverter(transport.format)
@@ -87,6 +85,17 @@ class CallMedia:
         """Do something to the conversation on the media thread: `media.run(lambda c, now: c.dtmf("5", now))`."""
         self._media.post(self._act, action)
 
+    async def record(self, action: Callable[[CallRecording, float], _T]) -> _T | None:
+        """Do something to the recording on the media thread; None where there is none, or the media loop has ended."""
+
+        async def on_media_thread() -> _T | None:
+            return action(self._recording, self._clock()) if self._recording is not None else None
+
+        try:
+            return await asyncio.wrap_future(self._media.submit(on_media_thread()))
+        except RuntimeError:
+            return None
+
     async def close(self) -> None:
         """End the conversation, whose last decisions come first, and give the transport back. Idempotent."""
         try:
@@ -105,7 +114,8 @@ class CallMedia:
     def tick(self, now: float) -> None:
         """20 ms of the caller in, 20 ms of the agent out."""
         transport, conversation = self.transport, self.conversation
-        echo, frame = self._echo, transport.receive(now)
+        echo, came = self._echo, transport.receive(now)
+        frame = came
         if echo is not None:
             engaged = echo.engaged
             frame = echo.hear(frame)
@@ -120,6 +130,8 @@ class CallMedia:
         sent = transport.transmit(now)
         if echo is not None:
             echo.sent(sent)
+        if self._recording is not None:
+            self._recording.tick(came.pcm, sent, now)
 
     def failed(self, error: Exception) -> None:
         """The tick raised; the pacer has removed this call."""
@@ -155,6 +167,8 @@ class CallMedia:
                 self._stream.close()
             self._act(Conversation.end)
             self._let_go()
+            if self._recording is not None:
+                self._recording.end()
         await self.transport.close()
 
     def _let_go(self) -> None:
