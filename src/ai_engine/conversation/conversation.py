@@ -286,9 +286,11 @@ class Conversation:
 
         It belongs to the pause in which that revision was begun, and counts in no other.
         """
+        if self._ended:
+            return
         utterance, voice = self._caller.utterance, self._caller.voice
         attempt = utterance.attempt if utterance is not None else None
-        if self._ended or attempt is None or voice.speaking:
+        if attempt is None or voice.speaking:
             return
         if (attempt.turn, attempt.revision) == (turn, revision):
             self._caller.end_of_turn.semantic(probability)
