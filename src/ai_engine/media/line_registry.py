@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ai_engine.media.audiosocket_line import AudioSocketLines
 from ai_engine.media.line_formats import TransportName
 from ai_engine.media.lines import LineKind, MediaError, OpenLine
 from ai_engine.media.pacer import MediaLoop
@@ -40,8 +41,21 @@ def _rtp(parts: LineParts) -> LineKind:
     )
 
 
+def _audiosocket(parts: LineParts) -> LineKind:
+    media = parts.settings.media
+    return AudioSocketLines(
+        parts.media,
+        bind=media.audiosocket.bind,
+        port=media.audiosocket.port,
+        advertise=media.audiosocket.advertise,
+        allowed_sources=parts.sources,
+        downstream_ms=media.downstream_ms,
+    )
+
+
 LINE_KINDS: Final[Mapping[TransportName, Callable[[LineParts], LineKind]]] = {
     "rtp": _rtp,
+    "audiosocket": _audiosocket,
 }
 
 
