@@ -14,11 +14,13 @@ import pytest
 
 from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.events import Event, StasisStart
+from ai_engine.caller_leg import CallerLeg
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import RtpPacket
 from ai_engine.media.rtp_transport import RtpTransport
 from ai_engine.media.transport import FrameKind
+from tools.call.impairment import Impairment
 from tools.pbx_instance import Pbx
 from voice_wire.audio import Pcm, encode, encode_mulaw
 
@@ -65,13 +67,14 @@ class Bridged:
         self.format = wire_format
         self.starts: asyncio.Queue[StasisStart] = asyncio.Queue()
         self.connected = asyncio.Event()
+        self.caller = ""
 
     def noted(self, event: Event) -> None:
         if isinstance(event, StasisStart):
             self.starts.put_nowait(event)
 
     async def serve(self) -> None:
-        caller = (await self.starts.get()).channel.id
+        caller = self.caller = (await self.starts.get()).channel.id
         await self.ari.request("POST", f"/channels/{caller}/answer")
         await self.ari.request("POST", "/bridges/media-test", params={"type": "mixing"})
         external = await self.ari.request(
@@ -175,3 +178,35 @@ async def test_what_the_caller_says_comes_back(
     assert line.lost == 0
     assert line.late <= 0.1 * line.received  # none, but for what else this machine does
     assert ports.in_use == 0
+
+
+async def test_both_legs_of_a_bad_line_tell_what_it_lost(
+    pbx: Pbx, media: MediaLoop, ports: RtpPorts, sip_caller: SipCaller
+) -> None:
+    """Asterisk tells of the caller's leg when RTCP has gone and come: every 5 s."""
+    from tools.call.impaired_line import impaired_line
+
+    up, down = Impairment(loss=0.1, jitter_ms=40), Impairment(loss=0.1)
+    async with (
+        bridged(pbx, media, ports, "ulaw") as call,
+        impaired_line(pbx.sip_uri(700), seed=1, up=up, down=down) as bad_line,
+        sip_caller.dial(bad_line.uri),
+    ):
+        leg = CallerLeg(call.ari, call.caller, every_s=0.2)
+        leg.start()
+        async with asyncio.timeout(60):
+            while leg.quality is None or not leg.quality.lost or not leg.quality.lost_by_peer:
+                await asyncio.sleep(0.2)
+        await leg.end(channel_may_be_there=True)
+        ours, theirs = call.transport.line_quality(), leg.quality
+    upward, downward = bad_line.stats
+    print(f"ours {ours.known()}, Asterisk's {theirs.known()}, in truth {upward.lost} up, {downward.lost} down")
+    assert ours.lost is not None
+    assert ours.concealed is not None
+    assert 0 < ours.lost <= upward.lost
+    assert ours.concealed >= ours.lost * 0.5
+    assert theirs.lost is not None
+    assert 0 < theirs.lost <= upward.lost
+    assert 0 < (theirs.lost_by_peer or 0) <= downward.lost
+    assert theirs.jitter_ms is not None
+    assert 5 < theirs.jitter_ms < 100
