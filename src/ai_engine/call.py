@@ -20,7 +20,7 @@ import structlog
 
 from ai_engine.asterisk import channels
 from ai_engine.asterisk.ari import AriClient
-from ai_engine.asterisk.dispatch import Lane
+from ai_engine.asterisk.dispatch import CUT_OFF, Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.events import (
     Channel,
@@ -108,6 +108,8 @@ class Outcome(Enum):
     """Asterisk lost the channel while we could not see it."""
     FAILED = "failed"
     """A fault of ours; the caller was sent to the fallback."""
+    REFUSED = "refused"
+    """There was no media port for it; the caller was sent to the dialplan's fallback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Call:
         self.state = "ringing"
         self.context_name = ""
         self.began_at = time.time()
-        self._args = start.args
+        self._cut_off = CUT_OFF in start.args
         self._services = services
         self._lane = lane
         self._line = CallLine(
@@ -253,7 +255,10 @@ class Call:
         with structlog.contextvars.bound_contextvars(call_id=self.call_id):
             try:
                 outcome = await self._serve()
-            except (AriError, MediaError, PortError, ProviderError, TimeoutError) as error:
+            except PortError as error:
+                outcome = Outcome.REFUSED
+                self._log.error("no_media_port", error=str(error))
+            except (AriError, MediaError, ProviderError, TimeoutError) as error:
                 reason = str(error) or f"not connected within {self._services.answer_timeout_s:g} s"
                 self._log.error("call_failed", error=reason)
             except Exception:  # noqa: BLE001 - root of the call's task: the caller goes to the fallback, others go on
@@ -351,8 +356,8 @@ class Call:
         guard_echo = services.guard_echo.get(line.echo)
         conversation = Conversation(
             transport,
-            settings=settings_for(context, services.conversation),
-            phrases=phrases_for(texts),
+            settings=settings_for(context, services.conversation, cut_off=self._cut_off),
+            phrases=phrases_for(texts, cut_off=self._cut_off),
             owns_turn_taking=provider.capabilities.owns_turn_taking,
             words=turn_words(context.language),
             set_answers=set_answers(context.set_phrases, context.language),
@@ -520,6 +525,8 @@ class Call:
         goes_to: Fallback | None = None
         if outcome in {Outcome.FELL_BACK, Outcome.FAILED}:
             goes_to = destination(self._context, self._services.fallback)
+        elif outcome is Outcome.REFUSED:
+            goes_to = self._services.fallback
         elif outcome is Outcome.TRANSFERRED:
             goes_to = self._transfer_to
         hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}

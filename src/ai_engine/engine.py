@@ -12,14 +12,18 @@ from typing import Any, Final
 
 import structlog
 
+from ai_engine.admission import Admission
 from ai_engine.asterisk import channels
 from ai_engine.asterisk.ari import AriClient
-from ai_engine.asterisk.dispatch import Dispatcher, Handler, Lane
-from ai_engine.asterisk.errors import AriError, AriUnauthorized
-from ai_engine.asterisk.events import Channel, StasisStart
-from ai_engine.asterisk.ids import OwnIds
-from ai_engine.asterisk.reconcile import Fallback, LiveCall, continue_caller, reconcile
-from ai_engine.call import Call, CallServices, Outcome
+from ai_engine.asterisk.dispatch import Dispatcher
+from ai_engine.asterisk.errors import AriError, AriReplaced, AriUnauthorized
+from ai_engine.asterisk.events import Channel, Event, StasisStart, UserEvent
+from ai_engine.asterisk.ids import OwnIds, instance_of
+from ai_engine.asterisk.peers import Peers
+from ai_engine.asterisk.reconcile import Fallback, reconcile
+from ai_engine.asterisk.subscription import SubscriptionCheck
+from ai_engine.asterisk.survivors import DEAD_AFTER_S, Survivors
+from ai_engine.call import CallServices, Outcome
 from ai_engine.call_report import CallReport
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
@@ -38,6 +42,7 @@ from ai_engine.metrics import Metrics
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
 from ai_engine.providers.services import ProviderFactory, Services
+from ai_engine.reception import Reception
 from ai_engine.recording_setup import announced, check_action, make_recorder
 from ai_engine.settings import Settings
 from voice_wire.audio import AudioFormat
@@ -75,7 +80,7 @@ class Engine:
             asterisk.base_url, asterisk.username, asterisk.password.get_secret_value(), asterisk.app
         )  # fmt: skip
         # The instance is the application's name: the engine that comes after this one must know its leftovers.
-        self._ids = OwnIds("".join(c if c.isalnum() else "_" for c in asterisk.app)[:32])
+        self._ids = OwnIds(instance_of(asterisk.app))
         self._media = MediaLoop()
         self._detector = SpeechDetector(settings.models_folder / "vad" / "silero_vad.onnx", self._media.post)
         echo_choices = {settings.media.echo, *(line.echo for line in settings.media.line_profiles.values())}
@@ -90,21 +95,36 @@ class Engine:
             port=settings.http.port,
             token=settings.http.token.get_secret_value(),
         )
+        self._fallback = Fallback(asterisk.fallback_context, asterisk.fallback_extension, 1)
+        limits = settings.calls
+        self._reception = Reception(
+            self._ari,
+            Admission(limits.max_concurrent, limits.when_full, limits.max_messages),
+            self.metrics,
+            fallback=self._fallback,
+            ports_left=self._ports_left,
+            spawn=self._spawn,
+        )
+        self._calls = self._reception.calls
+        self._subscription = SubscriptionCheck(self._ari, on_lost=self.metrics.resubscriptions.inc)
+        self._survivors = Survivors(
+            self._ari,
+            Peers(asterisk.app, asterisk.peers, dead_after_s=DEAD_AFTER_S),
+            room=lambda: self._reception.room,
+            fallback=self._fallback,
+            on_rescued=lambda how: self.metrics.callers_rescued.labels(how).inc(),
+        )
         self._dispatcher = Dispatcher(
-            self._on_new_channel,
+            self._reception.on_new_channel,
             on_failure=lambda key, error: log.error("call_events_failed", channel=key, error=repr(error)),
             is_ours=self._ids.is_ours,
             on_stray=self._destroy_stray,
         )
-        self._fallback = Fallback(asterisk.fallback_context, asterisk.fallback_extension, 1)
-        self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._factories: dict[str, ProviderFactory] = {}
         self._unprepared = dict.fromkeys(self._contexts, Readiness("not prepared yet"))
         """Context → why it is not ready; absent once it is."""
         self._rendered_formats = {settings.media.line.audio_format}
-        self._services: CallServices | None = None
-        self._stopping = False
         self._http_port = 0
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -125,15 +145,15 @@ class Engine:
             self._detector.start()
             owned.callback(self._detector.stop)
             embedder = await self._start_embedder(owned)
-            self._services = await self._make_services(owned, embedder, await self._start_turn_ending(owned))
+            self._reception.services = await self._make_services(owned, embedder, await self._start_turn_ending(owned))
             await owned.enter_async_context(self._ari)
             owned.push_async_callback(self._end_tasks)
             owned.push_async_callback(self._dispatcher.close)
             self._spawn(self._prepare_contexts(), "prepare")
             self._spawn(self._keep_figures(), "figures")
-            self._spawn(
-                self._ari.run(self._dispatcher.dispatch, self._on_connected, self._on_disconnected), "asterisk-events"
-            )
+            self._spawn(self._ari.run(self._on_event, self._on_connected, self._on_disconnected), "asterisk-events")
+            self._spawn(self._subscription.run(), "asterisk-subscription")
+            self._spawn(self._survivors.run(), "asterisk-survivors")
             log.info("engine_started", http_port=self._http_port, app=self._ari.app, contexts=sorted(self._contexts))
             await stop.wait()
             await self._drain(hurry)
@@ -141,7 +161,7 @@ class Engine:
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         """No new calls; live ones finish by themselves, or get a farewell in time, or are sent on."""
-        self._stopping = True
+        self._reception.stopping = True
         deadline_s = self._settings.calls.stop_deadline_s
         log.info("engine_stopping", calls=len(self._calls), deadline_s=deadline_s)
         await self._calls_ended(max(0.0, deadline_s - FAREWELL_S), hurry)
@@ -155,7 +175,7 @@ class Engine:
     async def _calls_ended(self, timeout_s: float, hurry: asyncio.Event | None = None) -> None:
         """Wait until no call is left, for `timeout_s` at the most, or until hurried."""
         deadline = time.monotonic() + timeout_s
-        while self._calls and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110 - three ends
+        while not self._reception.empty and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110 - three ends
             await asyncio.sleep(0.05)
 
     async def _start_embedder(self, owned: AsyncExitStack) -> EmbeddingWorker | None:
@@ -262,68 +282,38 @@ class Engine:
 
     # --- Asterisk ---------------------------------------------------------------------------------------------------
 
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, UserEvent):
+            self._subscription.heard(event)
+            self._survivors.heard(event)
+            return
+        if isinstance(event, StasisStart):
+            self._survivors.arrived(event.channel.id)
+        self._dispatcher.dispatch(event)
+
     async def _on_connected(self) -> None:
         self.metrics.ari_connected.set(1)
         self.metrics.ari_reconnects.inc()
         await reconcile(
             self._ari,
-            live_calls=self._live_calls,
+            live_calls=self._reception.live_calls,
             ours_prefix=self._ids.prefix,
             new_call=self._dispatcher.announce,
-            end_call=self._end_call,
-            call_broken=self._call_broken,
-            accept_new=not self._stopping,
+            end_call=self._reception.end_call,
+            call_broken=self._reception.call_broken,
+            accept_new=not self._reception.stopping,
             fallback=self._fallback,
         )
 
     async def _on_disconnected(self, error: AriError) -> None:
         self.metrics.ari_connected.set(0)
         log.warning("asterisk_lost", error=str(error), calls=len(self._calls))
+        if isinstance(error, AriReplaced):
+            self._reception.give_all_up()
 
-    def _live_calls(self) -> list[LiveCall]:
-        return [call.live_call for call in self._calls.values()]
-
-    async def _end_call(self, call_id: str) -> None:
-        if (call := self._calls.get(call_id)) is not None:
-            call.caller_is_gone()
-
-    async def _call_broken(self, call_id: str, missing: frozenset[str]) -> None:
-        log.warning("call_broken", call_id=call_id, missing=sorted(missing))
-        if (call := self._calls.get(call_id)) is not None:
-            call.finish(Outcome.FELL_BACK)
-
-    def _on_new_channel(self, start: StasisStart, lane: Lane) -> Handler | None:
-        refusal = self._refusal()
-        if refusal or self._services is None:
-            log.warning("call_refused", reason=refusal or "starting", channel=start.channel.name)
-            self.metrics.calls_ended.labels("refused").inc()
-            self._spawn(self._send_on(start.channel), f"send-on-{start.channel.id}")
-            return None
-        call = Call(start, lane, self._services)
-        self._calls[call.call_id] = call
-        self.metrics.calls_active.set(len(self._calls))
-        self._spawn(self._run_call(call), f"call-{call.call_id}")
-        return call.on_event
-
-    def _refusal(self) -> str:
-        if self._stopping:
-            return "stopping"
-        if len(self._calls) >= self._settings.calls.max_concurrent:
-            return f"calls.max_concurrent ({self._settings.calls.max_concurrent}) reached"
-        return ""
-
-    async def _run_call(self, call: Call) -> None:
-        try:
-            await call.run()
-        finally:
-            del self._calls[call.call_id]
-            self.metrics.calls_active.set(len(self._calls))
-
-    async def _send_on(self, channel: Channel) -> None:
-        try:
-            await continue_caller(self._ari, channel.id, self._fallback)
-        except AriError as error:
-            log.warning("caller_not_sent_on", channel=channel.name, error=str(error))
+    def _ports_left(self) -> int | None:
+        """None where another transport than RTP is the usual one: then calls need no port of their own."""
+        return self._ports.size - self._ports.in_use if self._settings.media.transport == "rtp" else None
 
     def _destroy_stray(self, channel: Channel) -> None:
         async def destroy() -> None:
@@ -335,11 +325,13 @@ class Engine:
     # --- what the pages ask -----------------------------------------------------------------------------------------
 
     def ready(self) -> Readiness:
-        if self._stopping:
+        if self._reception.stopping:
             return Readiness("stopping", retryable=False)
         if not self._ari.connected:
             error = self._ari.last_error
             return Readiness(str(error or "connecting to Asterisk"), retryable=not isinstance(error, AriUnauthorized))
+        if not self._subscription.works:
+            return Readiness(f"Asterisk tells nothing of the Stasis application {self._ari.app!r}; connecting anew")
         default = self._settings.calls.default_context
         if (unprepared := self._unprepared.get(default)) is not None:
             return Readiness(f"context {default}: {unprepared.reason}", retryable=unprepared.retryable)
@@ -353,7 +345,13 @@ class Engine:
             "reason": readiness.reason,
             "calls": len(self._calls),
             "max_calls": self._settings.calls.max_concurrent,
-            "asterisk": {"connected": self._ari.connected, "app": self._ari.app},
+            "asterisk": {
+                "connected": self._ari.connected,
+                "app": self._ari.app,
+                "subscribed": self._ari.connected and self._subscription.works,
+                "peers": self._survivors.states(),
+            },
+            "room": self._reception.room,
             "media": {
                 "ports_in_use": self._ports.in_use,
                 "ports": self._ports.size,
@@ -376,6 +374,7 @@ class Engine:
     async def _keep_figures(self) -> None:
         while True:
             self.metrics.ports_in_use.set(self._ports.in_use)
+            self.metrics.peers_alive.set(sum(self._survivors.states().values()))
             self.metrics.late_ticks.set(self._media.figures().late_ticks)
             await asyncio.sleep(FIGURES_EVERY_S)
 

@@ -73,9 +73,16 @@ class AriStandIn:
         self.variables: dict[tuple[str, str], str] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.bodies: list[Any] = []
+        self.user_events: list[tuple[str, str, dict[str, str]]] = []
+        """Name, application and variables of each."""
+        self.user_event_status = 204
+        self.other_apps: dict[str, list[str]] = {}
+        """Applications of others, and the channels that each is subscribed to."""
         self.sockets: list[web.WebSocketResponse] = []
         self.handshakes = 0
         self.app_taken_by_other = False
+        self.events_reach_clients = True
+        """False: the application is out of service, though its socket is open."""
         self.canned: dict[tuple[str, str], web.Response | float] = {}
         """Answers for (method, path), or the seconds to stay silent."""
         self.socket_opened = asyncio.Event()
@@ -157,12 +164,41 @@ class AriStandIn:
             await asyncio.sleep(canned)
         elif canned is not None:
             return canned
-        return self._route(request.method, path.strip("/").split("/"), query)
+        parts = path.strip("/").split("/")
+        if request.method == "POST" and parts[:2] == ["events", "user"]:
+            return await self._user_event(parts[2], query.get("application", ""))
+        return self._route(request.method, parts, query)
+
+    async def _user_event(self, name: str, app: str) -> web.Response:
+        body = self.bodies[-1] or {}
+        if self.user_event_status != 204:
+            return _failure(self.user_event_status, "Application not found")
+        self.user_events.append((name, app, body.get("variables", {})))
+        if app == APP and self.sockets and self.events_reach_clients:
+            fields = {"eventname": name, "userevent": {**body.get("variables", {}), "eventname": name}}
+            await self.send(event("ChannelUserevent", **fields))
+        return (
+            web.Response(status=204) if app == APP or app in self.other_apps else _failure(404, "Application not found")
+        )
+
+    def _application(self, app: str) -> dict[str, Any]:
+        """ARI's Application model; a channel has one entry however often the application is subscribed to it."""
+        return _plain_application(app, sorted(set(self.other_apps.get(app, []))), [])
 
     def _route(self, method: str, parts: list[str], query: dict[str, str]) -> web.Response:
         match method, parts:
             case "GET", ["asterisk", "ping"]:
                 return web.json_response({"asterisk_id": "02:fc:00:00:00:01", "ping": "pong"})
+            case "GET", ["applications"]:
+                return web.json_response([self._application(app) for app in (APP, *self.other_apps)])
+            case "GET", ["applications", app] if app in self.other_apps:
+                return web.json_response(self._application(app))
+            case "DELETE", ["applications", app, "subscription"]:
+                channel_id = query["eventSource"].removeprefix("channel:")
+                if channel_id not in self.other_apps.get(app, []):
+                    return _failure(409, "Application not subscribed to event source")
+                self.other_apps[app].remove(channel_id)
+                return web.json_response(self._application(app))
             case "GET", ["applications", app]:
                 if not self.sockets and not self.app_taken_by_other:
                     return _failure(404, "Application not found")
@@ -208,6 +244,10 @@ class AriStandIn:
             case _:
                 return _failure(404, "Resource not found")
         return web.Response(status=204)
+
+
+def _plain_application(app: str, channel_ids: list[str], bridge_ids: list[str]) -> dict[str, Any]:
+    return {"name": app, "channel_ids": channel_ids, "bridge_ids": bridge_ids, "endpoint_ids": [], "device_names": []}
 
 
 _RTP = {"UNICASTRTP_LOCAL_PORT": "21090", "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1"}

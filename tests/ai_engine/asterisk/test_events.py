@@ -30,7 +30,9 @@ def test_a_channel_snapshot_holds_who_calls_whom() -> None:
 CASES: list[tuple[dict[str, Any], type[e.Event], dict[str, Any], str | None, str | None]] = [
     (event("StasisEnd", channel=channel("c1")), e.StasisEnd, {}, "c1", None),
     (
-        event("ChannelUserevent", eventname="parley-alive", userevent={"app": "a", "n": 3, "eventname": "parley-alive"}),
+        event(
+            "ChannelUserevent", eventname="parley-alive", userevent={"app": "a", "n": 3, "eventname": "parley-alive"}
+        ),
         e.UserEvent,
         {"name": "parley-alive", "variables": {"app": "a"}},
         None,
