@@ -89,6 +89,8 @@ class WaitLimits:
     open_ms: float = 1100.0
     unknown_ms: float = 650.0
     """No transcript has come although one was asked for."""
+    ready_ms: float = 380.0
+    """The same where the answer is ready and fits: it would be heard at once."""
     unsettled_ms: float = 750.0
     """A question to which there is a ready answer, or which begins as one does, and which may not be all."""
     unmarked_ms: float = 750.0
@@ -197,9 +199,10 @@ class EndOfTurn:
         longest = limits.max_ms
         match self._completeness:
             case Completeness.COMPLETE:
-                wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
+                least = limits.ready_ms if self._settled else limits.complete_ms
+                wait = least + 0.3 * (base - limits.base_ms)
             case Completeness.PLAIN if self._settled:
-                wait = limits.complete_ms + 0.3 * (base - limits.base_ms)
+                wait = limits.ready_ms + 0.3 * (base - limits.base_ms)
             case Completeness.OPEN:
                 wait = max(limits.open_ms, base)
             case Completeness.UNMARKED:

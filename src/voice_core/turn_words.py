@@ -48,6 +48,12 @@ class TurnWords:
     """Verbs that end no question: "can you *repair*" … "an old bike". In languages with the verb first."""
     object_words: frozenset[str] = _NONE
     """The object is named already in a clause that has one of these: "*what* do you repair"."""
+    clause_words: frozenset[str] = _NONE
+    determiners: frozenset[str] = _NONE
+    """With a clause word before them and a noun behind, the clause's verb is still to come: "*who the* owner"."""
+    verb_frames: frozenset[str] = _NONE
+    frame_verbs: frozenset[str] = _NONE
+    """Behind one of the frames, of three words, one of these verbs has to come: "*how much would* a chain *cost*"."""
     open_tails: tuple[str, ...] = ()
     """The same as `never_last`, of several words."""
 

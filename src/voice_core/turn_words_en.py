@@ -38,6 +38,17 @@ ENGLISH: Final = TurnWords(
         "recommend include rent",
     ),
     object_words=words("what which who whom how everything anything something"),
+    clause_words=words("who what where when why how which whether if"),
+    determiners=words("the a an my your our their his her its this that these those"),
+    verb_frames=frozenset(
+        f"how {quantity} {verb}"
+        for quantity in ("much", "long", "often", "far")
+        for verb in ("would", "will", "does", "do")
+    ),
+    frame_verbs=words(
+        "cost charge be run take last need have get pay want come go keep set sell say give make ask wait stay open",
+        "close work drive know think like see spend add save weigh hold",
+    ),
     open_tails=(
         "can you", "could you", "can i", "could i", "tell me", "let me", "would like", "i'd like", "kind of",
         "sort of", "what kind of", "what time do", "do you", "is there", "are there", "let's see", "hold on",

@@ -15,6 +15,8 @@ from voice_core.turn_words_en import ENGLISH
 END_MARKS: Final = (".", "!", "?", "。", "？", "！", "؟")
 """What a recogniser puts behind a sentence it takes for finished."""
 
+_FRAME_WORDS: Final = 8
+"""Further behind "how much does" the verb may be one that no list has."""
 _TOKEN: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -85,7 +87,19 @@ def is_open_ended(text: str, words: TurnWords = ENGLISH) -> bool:
     tail = " " + " ".join(found[-4:])
     if any(tail.endswith(" " + ending) for ending in words.open_tails):
         return True
+    if _lacks_verb(found, words):
+        return True
     return found[-1] in words.seldom_last and not stripped.endswith(END_MARKS)
+
+
+def _lacks_verb(found: list[str], words: TurnWords) -> bool:
+    """Ends in "who the owner" … "is", or asks "how much would a new chain" … "cost"."""
+    if len(found) > 2 and found[-3] in words.clause_words and found[-2] in words.determiners:
+        return True
+    for start in range(len(found) - 2):
+        if " ".join(found[start : start + 3]) in words.verb_frames:
+            return len(found) - start <= _FRAME_WORDS and words.frame_verbs.isdisjoint(found[start + 3 :])
+    return False
 
 
 def lacks_object(text: str, words: TurnWords = ENGLISH) -> bool:
