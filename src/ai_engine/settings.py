@@ -93,6 +93,14 @@ class AudioSocketSettings(Section):
     """Address Asterisk connects to when it is not the bound one (NAT, containers)."""
 
 
+class WebsocketSettings(Section):
+    """Calls whose sound goes over chan_websocket; the engine connects to Asterisk's HTTP server, as for ARI."""
+
+    lead_ms: int = Field(default=60, ge=40, le=400)
+    """Sound that Asterisk has in hand, so that ticks of ours may be so late unheard. It delays nothing: not the first
+    word, and not the silence when the caller interrupts."""
+
+
 def _check_pair(transport: TransportName, media_format: MediaFormat) -> None:
     formats = LINE_FORMATS[transport]
     if media_format not in formats:
@@ -141,6 +149,7 @@ class MediaSettings(Section):
     """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
     (every caller has his loudspeaker on), never."""
     audiosocket: AudioSocketSettings = AudioSocketSettings()
+    websocket: WebsocketSettings = WebsocketSettings()
 
     @model_validator(mode="after")
     def _works(self) -> MediaSettings:

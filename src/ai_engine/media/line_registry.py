@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ai_engine.media.audiosocket_line import AudioSocketLines
+from ai_engine.media.heard_frames import FRAME_MS
 from ai_engine.media.line_formats import TransportName
 from ai_engine.media.lines import LineKind, MediaError, OpenLine
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp_line import RtpLines
+from ai_engine.media.websocket_connection import MediaServer
+from ai_engine.media.websocket_line import WebsocketLines
 from ai_engine.settings import Settings
 
 
@@ -53,9 +56,23 @@ def _audiosocket(parts: LineParts) -> LineKind:
     )
 
 
+def _websocket(parts: LineParts) -> LineKind:
+    media, asterisk = parts.settings.media, parts.settings.asterisk
+    server = MediaServer(
+        asterisk.host,
+        asterisk.port,
+        tls=asterisk.scheme == "https",
+        username=asterisk.username,
+        password=asterisk.password.get_secret_value(),
+    )
+    lead_frames = round(media.websocket.lead_ms / FRAME_MS)
+    return WebsocketLines(server, parts.media, downstream_ms=media.downstream_ms, lead_frames=lead_frames)
+
+
 LINE_KINDS: Final[Mapping[TransportName, Callable[[LineParts], LineKind]]] = {
     "rtp": _rtp,
     "audiosocket": _audiosocket,
+    "websocket": _websocket,
 }
 
 
