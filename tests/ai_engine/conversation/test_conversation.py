@@ -636,19 +636,24 @@ def test_an_answer_that_stops_in_the_middle_is_ended_and_apologised_for():
     assert line.conversation.state == "listening"
 
 
-def test_nothing_comes_after_the_end():
+@pytest.mark.parametrize("let_go", [False, True])
+def test_nothing_comes_after_the_end(let_go):
     line = Line(greeting=GREETING)
     line.tell(audio(1))
     line.run(0.3)
     conversation = line.conversation
     conversation.end(line.now)
     line.taken()
+    if let_go:
+        conversation.let_go()
     sent = len(line.transport.wire)
     conversation.end(line.now)
     conversation.hold(line.now)
     conversation.unhold(line.now)
     conversation.dtmf("1", line.now)
     conversation.provider_lost(line.now)
+    conversation.hand_on(line.now)
+    conversation.echo_found(line.now)
     conversation.end_of_turn_probability(1, 1, 0.5, line.now)
     conversation.say_farewell_and_hang_up("Goodbye.", line.now)
     line.tell(audio(1), AgentAudioDone(1, 1))

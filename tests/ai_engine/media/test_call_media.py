@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import numpy as np
@@ -147,6 +149,22 @@ async def test_close_brings_the_last_decisions_and_gives_everything_back(
     await rig.media.close()
     rig.media.provider_event(AgentAudioDone(1, 1))
     assert [d.state for d in rig.decisions if isinstance(d, Announce)].count("ended") == 1
+
+
+async def test_what_a_call_held_is_freed_without_the_garbage_collector(media: MediaLoop, ports: RtpPorts) -> None:
+    rig = Rig(media, ports)
+    rig.media.start()
+    await rig.decided_on(Say)
+    held = [weakref.ref(thing) for thing in (rig.media, rig.media.conversation, rig.transport)]
+    await rig.media.close()
+    await until(lambda: media.figures().sessions == 0)
+    rig.asterisk.close()
+    gc.disable()
+    try:
+        del rig
+        await until(lambda: not any(reference() for reference in held))
+    finally:
+        gc.enable()
 
 
 async def test_close_works_after_the_media_loop_has_ended(rig: Rig, media: MediaLoop, ports: RtpPorts) -> None:
