@@ -39,7 +39,7 @@ class CollectorPauses:
 
 
 def inventory(pauses: CollectorPauses) -> dict[str, object]:
-    """What this process holds now, and `pauses` since the last look. A call's own id is left out of its tasks' names."""
+    """What this process holds now, and `pauses` since the last look. Tasks are named without their call's id."""
     names = Counter(re.sub(r"\d+|[0-9a-f]{12}", "…", task.get_name()) for task in asyncio.all_tasks())
     found: dict[str, object] = {
         "tasks": dict(names),

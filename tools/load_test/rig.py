@@ -25,7 +25,12 @@ from tools.stack import Ports, Stack
 CONTEXTS = Path(__file__).with_name("contexts")
 ASTERISK_PORTS_PER_CALL = 8
 """Four for the two channels with their RTCP, and as many for calls that have only just ended."""
+KEPT_ALIVE = "connections to ARI"
+"""Descriptors that come and go with the load: a pool. One that Asterisk has closed and we have not is none of them."""
+_ESTABLISHED = "01"
 _READ_WITHIN_S = 10.0
+_USUAL = ("Session already DISCONNECTED",)
+"""Asterisk's own word for an answer that crosses the caller's CANCEL: no fault of anybody's."""
 _OF_A_CALL = ("call-", "connect-", "provider-", "pump-", "stray-", "send-on-", "scripted-")
 """How tasks that belong to one call are named."""
 
@@ -96,7 +101,7 @@ class LoadRig:
         inside = json.loads(self._inventory.read_text())
         return Holding(
             rss_mb=rss_mb(pid),
-            descriptors=_descriptors(pid),
+            descriptors=_descriptors(pid, self.pbx.http_port),
             threads=_threads(pid),
             tasks=inside["tasks"],
             objects=inside["objects"],
@@ -117,7 +122,8 @@ class LoadRig:
         return found
 
     def asterisk_complaints(self) -> list[str]:
-        return [line for line in self.pbx.log.read_text(errors="replace").splitlines() if "ERROR[" in line]
+        lines = self.pbx.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if "ERROR[" in line and not any(usual in line for usual in _USUAL)]
 
     async def _cli(self, command: str) -> str:
         return await asyncio.to_thread(self.pbx.cli, command)
@@ -173,13 +179,21 @@ def _threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def _descriptors(pid: int) -> dict[str, int]:
+def _descriptors(pid: int, ari_port: int) -> dict[str, int]:
+    pooled = _established_to(pid, ari_port)
     kinds: dict[str, int] = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile
-            kind = re.sub(r":?\[.*", "", str(entry.readlink()))
+            target = str(entry.readlink())
+            kind = KEPT_ALIVE if target in pooled else re.sub(r":?\[.*", "", target)
             kinds[kind] = kinds.get(kind, 0) + 1
     return kinds
+
+
+def _established_to(pid: int, port: int) -> set[str]:
+    """The sockets, as /proc calls them, of connections to that port that nobody has closed."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}") and row[3] == _ESTABLISHED}
 
 
 def _count(text: str, pattern: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.engine_events import EngineEvents
-from tools.load_test.rig import Holding, LoadRig, load_rig
+from tools.load_test.rig import KEPT_ALIVE, Holding, LoadRig, load_rig
 from tools.load_test.sipp import PlannedCall, Way, plan_calls
 
 GROWTH = 1.05
@@ -87,7 +87,7 @@ async def soak(
 async def _one_cycle(
     rig: LoadRig, report: Report, calls: int, *, seed: int, per_second: float, tell: Callable[[str], None]
 ) -> None:
-    began = time.monotonic()
+    began, known = time.monotonic(), len(report.complaints)
     result = await rig.sipp.place(
         plan_calls(calls, seed), per_second=per_second, timeout_s=60.0 + calls * (_A_CALL_S + 1 / per_second)
     )
@@ -105,6 +105,8 @@ async def _one_cycle(
             f"cycle {number}: {result.successful} of {calls} calls went as planned, {result.failed} did not: "
             f"{result.errors[-1500:]}"
         )
+    for complaint in report.complaints[known:]:
+        tell(f"WRONG: {complaint}")
     tell(
         f"cycle {number}: {calls} calls in {took_s:.0f} s, {result.failed} failed; engine {holding.rss_mb:.1f} MB, "
         f"{sum(holding.descriptors.values())} descriptors, {holding.threads} threads, {holding.objects} objects"
@@ -117,27 +119,29 @@ async def _look_at_the_end(rig: LoadRig, report: Report, before: Holding) -> Non
     if last.successful != 1:
         report.complaints.append(f"the call after all others failed: {last.errors}")
     report.complaints += _as_complaints(await rig.settled(), "at the end")
-    after = await _as_before(rig, before)
-    for what, was, is_now in (
-        ("open descriptors", before.descriptors, after.descriptors),
-        ("threads", before.threads, after.threads),
-        ("tasks", before.tasks, after.tasks),
-    ):
-        if was != is_now:
-            report.complaints.append(f"{what}: {was} before the calls, {is_now} after them")
+    report.complaints += await _more_than_before(rig, before)
     report.outcomes = await rig.outcomes()
     report.complaints += [f"engine's log: {line[:500]}" for line in rig.engine_complaints()]
     report.complaints += [f"Asterisk's log: {line[:500]}" for line in rig.asterisk_complaints()]
 
 
-async def _as_before(rig: LoadRig, before: Holding, within_s: float = 30.0) -> Holding:
-    """A look inside as soon as it is as it was: connections that are kept alive a while longer are no leak."""
+async def _more_than_before(rig: LoadRig, before: Holding, within_s: float = 30.0) -> list[str]:
+    """What the engine holds more of than before. Waited for: connections that are kept alive a while are no leak."""
     deadline = time.monotonic() + within_s
     while True:
         after = await rig.holding()
-        same = (after.descriptors, after.threads, after.tasks) == (before.descriptors, before.threads, before.tasks)
-        if same or time.monotonic() > deadline:
-            return after
+        more = [
+            f"{now.get(kind, 0)} {what} {kind!r} after the calls, {was.get(kind, 0)} before"
+            for what, was, now in (
+                ("open descriptors", before.descriptors, after.descriptors),
+                ("threads", {"in all": before.threads}, {"in all": after.threads}),
+                ("tasks", before.tasks, after.tasks),
+            )
+            for kind in now
+            if now[kind] > was.get(kind, 0) and kind != KEPT_ALIVE
+        ]
+        if not more or time.monotonic() > deadline:
+            return more
         await asyncio.sleep(0.5)
 
 
