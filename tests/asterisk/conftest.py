@@ -22,7 +22,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     except PbxUnavailable as error:
         pytest.skip(f"no Asterisk can be had here: {error}")
     try:
-        stack = Stack(tmp_path_factory.mktemp("agent"), asterisk_variables(pbx), contexts=CONTEXTS, config=NO_FILLER)
+        home = tmp_path_factory.mktemp("agent")
+        config = {**NO_FILLER, "recording": {"folder": str(home / "recordings"), "min_free_mb": 0}}
+        stack = Stack(home, asterisk_variables(pbx), contexts=CONTEXTS, config=config)
         asyncio.run(stack.start())
         yield Agent(stack, pbx)
         asyncio.run(stack.stop())
