@@ -1,0 +1,143 @@
+"""A real call through a real Asterisk to a line of ours that says what it hears, whatever its transport."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from ai_engine.asterisk import channels
+from ai_engine.asterisk.ari import AriClient
+from ai_engine.asterisk.events import ChannelDtmfReceived, Event, StasisStart
+from ai_engine.media.lines import LineKind, OpenLine
+from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.transport import FrameKind, MediaTransport
+from tools.pbx_instance import Pbx
+from voice_wire.audio import Pcm, encode
+
+PATIENCE_S = 60.0
+
+
+def babble(seconds: float) -> Pcm:
+    """Noise in syllables: no two parts of it are alike, so that a delay can be told."""
+    rng = np.random.default_rng(5)
+    t = np.arange(int(8000 * seconds)) / 8000
+    smooth = np.convolve(rng.normal(0, 4000, t.size), np.ones(5) / 5, "same")
+    return (smooth * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))).astype(np.int16)
+
+
+class Echo:
+    """A session that says what it hears."""
+
+    def __init__(self, transport: MediaTransport) -> None:
+        self.transport = transport
+        self.kinds: list[FrameKind] = []
+        self.error: Exception | None = None
+
+    def tick(self, now: float) -> None:
+        frame = self.transport.receive(now)
+        self.kinds.append(frame.kind)
+        pcm = np.frombuffer(frame.pcm, np.int16)
+        self.transport.play(1, encode(pcm, self.transport.format.encoding), "", now)
+        self.transport.transmit(now)
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+
+class BridgedLine:
+    """The next call to the Stasis app: answered, joined to a line, echoed."""
+
+    def __init__(self, ari: AriClient, media: MediaLoop, line: OpenLine) -> None:
+        self.ari = ari
+        self.line = line
+        self.echo = Echo(line.transport)
+        self.media_channel_id = f"line-test-{id(self)}"
+        self.bridge_id = f"line-test-bridge-{id(self)}"
+        self.digits = ""
+        """Of all channels, in order."""
+        self.bridged = asyncio.Event()
+        self.connected = asyncio.Event()
+        self._media = media
+        self._starts: asyncio.Queue[StasisStart] = asyncio.Queue()
+
+    def noted(self, event: Event) -> None:
+        match event:
+            case StasisStart():
+                self._starts.put_nowait(event)
+            case ChannelDtmfReceived(digit=digit):
+                self.digits += digit
+
+    async def connected_to_ari(self) -> None:
+        self.connected.set()
+
+    async def serve(self) -> None:
+        caller = (await self._starts.get()).channel.id
+        await channels.answer(self.ari, caller)
+        await channels.create_bridge(self.ari, self.bridge_id)
+        request = self.line.request
+        channel = await channels.external_media(
+            self.ari,
+            channel_id=self.media_channel_id,
+            external_host=request.external_host,
+            media_format=request.media_format,
+            transport=request.transport,
+            encapsulation=request.encapsulation,
+            connection_type=request.connection_type,
+            data=request.data,
+            transport_data=request.transport_data,
+        )
+        await self.line.connected(self.ari, channel)
+        await self._starts.get()
+        await channels.add_to_bridge(self.ari, self.bridge_id, caller, self.media_channel_id)
+        self._media.add(self.echo)
+        self.bridged.set()
+
+
+@contextlib.asynccontextmanager
+async def bridged_line(pbx: Pbx, media: MediaLoop, lines: LineKind, media_format: str) -> AsyncIterator[BridgedLine]:
+    """Dial the app inside and wait for `bridged`; afterwards all is given back."""
+    ari = AriClient(pbx.ari_url, pbx.ari_user, pbx.ari_password, pbx.app)
+    line = lines.open("line-test", media_format)
+    call = BridgedLine(ari, media, line)
+    async with ari:
+        events = asyncio.create_task(ari.run(call.noted, call.connected_to_ari))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await call.connected.wait()
+            serving = asyncio.create_task(call.serve())
+            try:
+                yield call
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+            if not serving.cancelled():
+                serving.result()
+        finally:
+            media.remove(call.echo)
+            for destroyed in (
+                channels.hangup(ari, call.media_channel_id),
+                channels.destroy_bridge(ari, call.bridge_id),
+            ):
+                await destroyed
+            events.cancel()
+            await asyncio.gather(events, return_exceptions=True)
+            await asyncio.wrap_future(media.submit(line.transport.close()))
+    if call.echo.error is not None:
+        raise call.echo.error
+
+
+def compare(said: Pcm, heard: Pcm) -> tuple[list[float], list[float]]:
+    """Delay and likeness of each quarter of a second that was spoken; a frame held or dropped moves those after it."""
+    from tools.call.measure import lag_ms, likeness
+
+    delays_ms, likenesses = [], []
+    for start in range(0, len(said) - 4000, 2000):
+        piece = said[start : start + 2000]
+        if np.abs(piece).mean() > 500:
+            around = heard[start : start + 4000]
+            delays_ms.append(lag_ms(piece, around))
+            likenesses.append(likeness(piece, around, delays_ms[-1]))
+    return delays_ms, likenesses
