@@ -76,6 +76,8 @@ class AriStandIn:
         self.user_events: list[tuple[str, str, dict[str, str]]] = []
         """Name, application and variables of each."""
         self.user_event_status = 204
+        self.sent_packets: dict[str, tuple[int, int]] = {}
+        """Of RTP to a channel: how many by now, and how many more at the next look."""
         self.other_apps: dict[str, list[str]] = {}
         """Applications of others, and the channels that each is subscribed to."""
         self.sockets: list[web.WebSocketResponse] = []
@@ -229,6 +231,12 @@ class AriStandIn:
                 if value is None:
                     return _failure(404, "Provided variable was not found")
                 return web.json_response({"value": value})
+            case "GET", ["channels", channel_id, "rtp_statistics"]:
+                if channel_id not in self.sent_packets:
+                    return _failure(404, "RTP info not found")
+                packets, more = self.sent_packets[channel_id]
+                self.sent_packets[channel_id] = (packets + more, more)
+                return web.json_response({"txcount": packets, "rxcount": 0})
             case "POST", ["channels", _, "play", playback_id]:
                 return web.json_response({"id": playback_id, "state": "queued"}, status=201)
             case "DELETE", ["channels", channel_id]:
