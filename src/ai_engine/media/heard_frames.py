@@ -19,9 +19,19 @@ _QUIET_PEAK: Final = 512
 class HeardFrames:
     """One caller's, each 20 ms long, in order."""
 
-    def __init__(self, decode: Callable[[bytes | memoryview], Pcm], *, rate_hz: int = 8000) -> None:
-        """`decode` makes samples at `rate_hz` of a payload."""
+    def __init__(
+        self,
+        decode: Callable[[bytes | memoryview], Pcm],
+        *,
+        rate_hz: int = 8000,
+        peek: Callable[[bytes | memoryview], Pcm] | None = None,
+    ) -> None:
+        """`decode` makes samples at `rate_hz` of a payload, and is given each once and in order.
+
+        `peek` does so out of order, where `decode` keeps a state.
+        """
         self._decode = decode
+        self._peek = peek or decode
         self._concealment = Concealment(rate_hz=rate_hz, frame_ms=FRAME_MS)
         silence = bytes(2 * rate_hz * FRAME_MS // 1000)
         self._silent_frame = Frame(silence, FrameKind.SILENCE)
@@ -39,4 +49,4 @@ class HeardFrames:
 
     def is_quiet(self, payload: bytes | memoryview) -> bool:
         """Nobody speaks in it: it can be left out, or silence put before it, unnoticed."""
-        return int(np.abs(self._decode(payload).astype(np.int32)).max()) < _QUIET_PEAK
+        return int(np.abs(self._peek(payload).astype(np.int32)).max()) < _QUIET_PEAK

@@ -36,6 +36,7 @@ class LineChoice:
 READY_PROFILES: Final[Mapping[str, tuple[TransportName, MediaFormat]]] = {
     "telephony": ("rtp", "ulaw"),
     "telephony_alaw": ("rtp", "alaw"),
+    "wideband": ("rtp", "g722"),
     "wideband_audiosocket": ("audiosocket", "slin16"),
     "wideband_websocket": ("websocket", "slin16"),
 }

@@ -15,7 +15,7 @@ TransportName = Literal["rtp", "audiosocket", "websocket"]
 MediaFormat = Literal["ulaw", "alaw", "slin", "g722", "slin16"]
 
 LINE_FORMATS: Final[Mapping[TransportName, Mapping[MediaFormat, AudioFormat]]] = {
-    "rtp": {"ulaw": MULAW_8K, "alaw": ALAW_8K, "slin": PCM_8K},
+    "rtp": {"ulaw": MULAW_8K, "alaw": ALAW_8K, "slin": PCM_8K, "g722": PCM_16K},
     "audiosocket": {"slin": PCM_8K, "slin16": PCM_16K},
     "websocket": {"ulaw": MULAW_8K, "alaw": ALAW_8K, "slin": PCM_8K, "slin16": PCM_16K},
 }

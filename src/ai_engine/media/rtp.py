@@ -15,6 +15,7 @@ TIMESTAMP_MASK: Final = 0xFFFFFFFF
 
 PT_PCMU: Final = 0
 PT_PCMA: Final = 8
+PT_G722: Final = 9
 PT_L16_MONO: Final = 10
 """RFC 3551 gives 10 to 44.1 kHz stereo; Asterisk sends its `slin` (8 kHz, mono, big-endian) under it."""
 PT_COMFORT_NOISE: Final = 13

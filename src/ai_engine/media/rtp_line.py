@@ -10,7 +10,8 @@ from ai_engine.asterisk.events import Channel
 from ai_engine.media.lines import MediaChannelRequest
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
-from ai_engine.media.rtp_transport import WIRE_FORMATS, RtpTransport
+from ai_engine.media.rtp_formats import WIRE_FORMATS
+from ai_engine.media.rtp_transport import RtpTransport
 from voice_wire.audio import AudioFormat
 
 

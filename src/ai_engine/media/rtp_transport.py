@@ -13,30 +13,25 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from ai_engine.media.heard_frames import FRAME_MS, HeardFrames
-from ai_engine.media.jitter import JitterBuffer, Payload
+from ai_engine.media.jitter import JitterBuffer
 from ai_engine.media.line_quality import LineQuality
 from ai_engine.media.paced_playout import PacedPlayout
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import (
     COMFORT_NOISE_TYPES,
     HEADER_BYTES,
-    PT_L16_MONO,
-    PT_PCMA,
-    PT_PCMU,
     RtpError,
     RtpPacket,
     is_rtcp,
     write_header,
 )
+from ai_engine.media.rtp_formats import WIRE_FORMATS
 from ai_engine.media.transport import Frame
-from voice_wire.audio import ALAW_8K, MULAW_8K, PCM_8K, AudioFormat, Pcm, decode_alaw, decode_mulaw
 
 FRAME_SAMPLES: Final = 160
 _FRAME_S: Final = FRAME_MS / 1000
@@ -54,35 +49,6 @@ _MOST_READS: Final = 600
 _FLOOD: Final = 50
 """Strays within one tick that make us leave the filtering to the kernel."""
 _MOST_BEHIND_FRAMES: Final = 2
-
-
-def _decode_l16(payload: Payload) -> Pcm:
-    return np.frombuffer(payload, ">i2").astype(np.int16)
-
-
-def _swap(frame: bytes) -> bytes:
-    return np.frombuffer(frame, np.int16).byteswap().tobytes()
-
-
-@dataclass(frozen=True, slots=True)
-class WireFormat:
-    """What Asterisk calls a format, and what that is on the wire (ASTERISK's RTP table: these three work both ways)."""
-
-    name: str
-    payload_type: int
-    format: AudioFormat
-    decode: Callable[[Payload], Pcm]
-
-
-WIRE_FORMATS: Final = {
-    wire.name: wire
-    for wire in (
-        WireFormat("ulaw", PT_PCMU, MULAW_8K, decode_mulaw),
-        WireFormat("alaw", PT_PCMA, ALAW_8K, decode_alaw),
-        WireFormat("slin", PT_L16_MONO, PCM_8K, _decode_l16),
-    )
-}
-"""`slin` is big-endian on the wire and little-endian (`linear16`) everywhere else."""
 
 
 @dataclass(slots=True)
@@ -125,7 +91,7 @@ class RtpTransport(PacedPlayout):
                 f"RTP format {wire_format!r} does not work both ways with Asterisk; use {', '.join(WIRE_FORMATS)}"
             )
         super().__init__(wire.format, downstream_ms=downstream_ms)
-        self.pcm_rate_hz = 8000
+        self.pcm_rate_hz = wire.format.sample_rate_hz
         self._ports = ports
         self._socket = ports.bind()
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -137,17 +103,17 @@ class RtpTransport(PacedPlayout):
         self._closed = False
 
         self._payload_type = wire.payload_type
-        self._bytes_per_sample = wire.format.bytes_per_sample
-        self._heard = HeardFrames(wire.decode)
+        self._codec = codec = wire.codec()
+        self._bytes_per_sample = wire.tick_bytes
+        self._heard = HeardFrames(codec.decode, rate_hz=self.pcm_rate_hz, peek=codec.peek)
         self._jitter = JitterBuffer(
             bytes_per_sample=self._bytes_per_sample,
-            silence=wire.format.silence(FRAME_MS)[: self._bytes_per_sample],
+            silence=wire.silent_tick,
             is_quiet=self._heard.is_quiet,
         )
         self._counts = _Counts()
 
-        self._silent_payload = wire.format.silence(FRAME_MS) if send_silence else None
-        self._big_endian = wire is WIRE_FORMATS["slin"]
+        self._silence = wire.format.silence(FRAME_MS) if send_silence else None
         self._packet = bytearray(HEADER_BYTES + FRAME_SAMPLES * self._bytes_per_sample)
         self._ssrc = random.getrandbits(32)
         self._sequence = random.getrandbits(16)
@@ -283,12 +249,12 @@ class RtpTransport(PacedPlayout):
             if behind > _MOST_BEHIND_FRAMES:  # ticks were left out: timestamps follow the clock, not the packets
                 self._frame_number += behind
                 self._in_talkspurt = False
-        payload = self._silent_payload if frame is None else frame
-        if payload is None or self._peer is None or self._closed:
+        sound = self._silence if frame is None else frame
+        if sound is None or self._peer is None or self._closed:
             self._in_talkspurt = False
             return None
         packet = self._packet
-        packet[HEADER_BYTES:] = _swap(payload) if self._big_endian else payload
+        packet[HEADER_BYTES:] = self._codec.encode(sound)
         timestamp = (self._timestamp_offset + self._frame_number * FRAME_SAMPLES) & 0xFFFFFFFF
         write_header(packet, self._payload_type, self._sequence, timestamp, self._ssrc, marker=not self._in_talkspurt)
         self._in_talkspurt = True
