@@ -100,7 +100,8 @@ class Sipp:
 
     async def place(self, calls: Sequence[PlannedCall], *, per_second: float = 15.0, timeout_s: float) -> SippResult:
         """Place all calls, `at_once` at the most at any time. Raises `SippError` when they do not end in time."""
-        lines = ["SEQUENTIAL", *(f"{call.extension};{call.way.value};{call.after_ms}" for call in calls)]
+        # SIPp takes a pause of 0 ms for one without an end.
+        lines = ["SEQUENTIAL", *(f"{call.extension};{call.way.value};{max(1, call.after_ms)}" for call in calls)]
         (self._folder / "calls.csv").write_text("\n".join(lines) + "\n")
         for name in ("stats.csv", "errors.log"):
             (self._folder / name).unlink(missing_ok=True)
