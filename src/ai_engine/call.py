@@ -138,8 +138,8 @@ class CallServices:
     """None: no call is recorded."""
     guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
     """For each choice of a line; None, or nothing: no canceller."""
-    format_used: Callable[[AudioFormat], None] = lambda _format: None
-    """Told of each call's, so that what is said often can be rendered in it."""
+    format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
+    """Told of each call's context and format, so that what is said often can be rendered in it."""
 
 
 class _Ended(Exception):
@@ -313,7 +313,7 @@ class Call:
             self._log.warning("dialplan_variable_ignored", **misfit.facts, used=str(wanted))
         line = await self._line.open(services.lines, wanted, otherwise=services.line)
         self._audio_format = line.audio_format
-        services.format_used(line.audio_format)
+        services.format_used(self.context_name, line.audio_format)
         info = CallInfo(
             call_id=self.call_id,
             context=self.context_name,

@@ -124,7 +124,7 @@ class Engine:
         self._factories: dict[str, ProviderFactory] = {}
         self._unprepared = dict.fromkeys(self._contexts, Readiness("not prepared yet"))
         """Context → why it is not ready; absent once it is."""
-        self._rendered_formats = {settings.media.line.audio_format}
+        self._rendered_formats = {(name, settings.media.line.audio_format) for name in self._contexts}
         self._http_port = 0
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -236,8 +236,10 @@ class Engine:
 
     async def _prepare_contexts(self) -> None:
         """Render what can be said ahead of any call, the default context first; again until it succeeds."""
+        default = self._settings.calls.default_context
+        order = sorted(self._contexts, key=lambda name: name != default)
         audio_format = self._settings.media.line.audio_format
-        for name in self._contexts_by_urgency():
+        for name in order:
             context = self._contexts[name]
             while name in self._unprepared:
                 try:
@@ -252,27 +254,24 @@ class Engine:
                     log.info("context_prepared", context=name)
         settle_interpreter()
 
-    def _contexts_by_urgency(self) -> list[str]:
-        default = self._settings.calls.default_context
-        return sorted(self._contexts, key=lambda name: name != default)
+    def _format_used(self, name: str, audio_format: AudioFormat) -> None:
+        """A call with this context has this format: render in it too. Until that is done what there is is converted."""
+        if (name, audio_format) not in self._rendered_formats:
+            self._rendered_formats.add((name, audio_format))
+            self._spawn(self._prepare_also(name, audio_format), f"prepare-{name}-again")
 
-    def _format_used(self, audio_format: AudioFormat) -> None:
-        """A call's sound has this format: render in it too, where that was not done. Until then it is converted."""
-        if audio_format not in self._rendered_formats:
-            self._rendered_formats.add(audio_format)
-            self._spawn(self._prepare_also(audio_format), "prepare-another-format")
-
-    async def _prepare_also(self, audio_format: AudioFormat) -> None:
+    async def _prepare_also(self, name: str, audio_format: AudioFormat) -> None:
         """Once nobody calls: rendering takes the processor from the answers of live calls."""
+        while self._unprepared or self._calls:  # noqa: ASYNC110 - not worth two events
+            await asyncio.sleep(PREPARE_RETRY_S)
+        context, rate_hz = self._contexts[name], audio_format.sample_rate_hz
         try:
-            while self._unprepared or self._calls:  # noqa: ASYNC110 - not worth two events
-                await asyncio.sleep(PREPARE_RETRY_S)
-            for name in self._contexts_by_urgency():
-                context = self._contexts[name]
-                await self._factories[context.provider].prepare(name, context, audio_format)
+            await self._factories[context.provider].prepare(name, context, audio_format)
         except ProviderError as error:
-            self._rendered_formats.discard(audio_format)  # the next call in it tries again
-            log.warning("format_not_prepared", rate_hz=audio_format.sample_rate_hz, error=str(error))
+            self._rendered_formats.discard((name, audio_format))  # the next such call tries again
+            log.warning("context_not_prepared", context=name, rate_hz=rate_hz, error=str(error))
+        else:
+            log.info("context_prepared", context=name, rate_hz=rate_hz)
 
     def _progress(self, name: str) -> Any:
         def note(done: int, total: int, _text: str) -> None:
