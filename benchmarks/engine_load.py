@@ -1,9 +1,10 @@
-"""P2: how many calls a core carries. `python -m benchmarks.engine_load [--calls 150] [--seconds 20] [--short]`
+"""P2: how many calls a core carries. `python -m benchmarks.engine_load [--calls 150] [--short] [--write-docs]`
 
 N callers, in this process, send and receive real RTP over loopback (mu-law, everyone talking, both ways) against the
 programs of `engine_load_programs`, one after the other. Reported for each: its CPU time per call-second, and the gaps
 between its packets by the kernel's time of arrival at the caller. Ratios are to the floor of the same run; the floor is
-run first and last, because what else the machine does shows there.
+run first and last, because what else the machine does shows there. What a call may cost beside (echo cancelling,
+wideband) is reported apart, and the longest pause that the garbage collector made in a program's measured time.
 """
 
 from __future__ import annotations
@@ -21,12 +22,23 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ai_engine.media.rtp import write_header
-from benchmarks.engine_load_programs import PROGRAMS, WEIGHTS, agent_second
+from ai_engine.media.rtp import PT_PCMU, write_header
+from benchmarks.doc_figures import machine_line, markdown_table, put
+from benchmarks.engine_load_programs import PAYLOAD_TYPES, PROGRAMS, WEIGHTS, agent_second
+from benchmarks.machine import usage
 
 _SO_TIMESTAMPNS = 35
 _WARM_UP_S = 2.0
 _FRAME_S = 0.020
+_TITLES = {
+    "floor": "floor",
+    "transport": "transport and pacer",
+    "voice": "+ voice activity",
+    "engine": "+ conversation, stub provider",
+    "guarded": "apart: + canceller at hand, no echo",
+    "cancelled": "apart: + canceller at work",
+    "wideband": "apart: G.722 lines, no canceller",
+}
 
 
 @dataclass(slots=True)
@@ -48,7 +60,8 @@ class Outcome:
 class Callers:
     """N telephones. Each sends every 20 ms, at a moment of its own; the kernel notes when packets come."""
 
-    def __init__(self, ports: list[int]) -> None:
+    def __init__(self, ports: list[int], payload_type: int = PT_PCMU) -> None:
+        self._payload_type = payload_type
         self._sockets = []
         for port in ports:
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -97,7 +110,7 @@ class Callers:
     def _send(self, due: int) -> None:
         n, call = divmod(due, len(self._sockets))
         self._packet[12:] = self._payloads[n % len(self._payloads)]
-        write_header(self._packet, 0, n & 0xFFFF, n * 160 & 0xFFFFFFFF, call + 1, marker=n == 0)
+        write_header(self._packet, self._payload_type, n & 0xFFFF, n * 160 & 0xFFFFFFFF, call + 1, marker=n == 0)
         try:
             self._sockets[call].send(self._packet)
         except OSError:  # the program has not opened or has already closed the port
@@ -132,7 +145,7 @@ def measure(program: str, n_calls: int, seconds: float, first_port: int) -> Outc
                 line = process.stdout.readline() if selector.select(timeout=30) else ""
             if not line:
                 raise RuntimeError(f"the program {program!r} did not start; its error is above")
-            callers = Callers(json.loads(line)["ports"])
+            callers = Callers(json.loads(line)["ports"], PAYLOAD_TYPES.get(program, PT_PCMU))
             callers.talk(_WARM_UP_S)
             before = ask("mark")
             callers.talk(seconds)
@@ -164,38 +177,64 @@ def measure(program: str, n_calls: int, seconds: float, first_port: int) -> Outc
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=150)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each program [%(default)s]")
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--first-port", type=int, default=44000)
-    parser.add_argument("--short", action="store_true", help="10 calls for 2 s: only shows that it runs")
+    parser.add_argument("--short", action="store_true", help="5 calls for 1 s: only shows that it runs")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
     arguments = parser.parse_args()
-    n_calls, seconds = (10, 2.0) if arguments.short else (arguments.calls, arguments.seconds)
+    n_calls, seconds = (5, 1.0) if arguments.short else (arguments.calls, arguments.seconds)
     programs = [p for p in arguments.programs if p in {"floor", "transport"} or WEIGHTS.is_file()]
     if programs != arguments.programs:
-        print(f"without voice activity and engine: {WEIGHTS.name} is not installed")
+        print(f"only floor and transport: {WEIGHTS.name} is not installed")
     if "floor" in programs and not arguments.short:
         programs.append("floor")
 
-    load_before = os.getloadavg()[0]
+    load_before, before = os.getloadavg()[0], usage()
     print(f"{n_calls} calls, {seconds:g} s each, load average before {load_before:.2f}\n")
-    columns = ("x floor", "gap p50", "gap p99", "gap max", "heard", "MB")
+    columns = ("x floor", "gap p50", "gap p99", "gap max", "heard", "MB", "gc max")
     print(f"{'program':<10} {'CPU ms/call-s':>13}" + "".join(f" {column:>8}" for column in columns))
     outcomes: list[Outcome] = []
+    others = 0.0
     for program in programs:
+        alone_before = usage()
         outcome = measure(program, n_calls, seconds, arguments.first_port)
+        others = max(others, usage().shares_since(alone_before)[1])
         outcomes.append(outcome)
         ratio = _ratio(outcome, outcomes)
         print(
             f"{program:<10} {outcome.cpu_ms_per_call_second:>13.2f} {ratio:>8} {outcome.gap_p50_ms:>8.1f}"
             f" {outcome.gap_p99_ms:>8.1f} {outcome.gap_max_ms:>8.1f} {outcome.received_share:>8.1%}"
-            f" {outcome.rss_mb:>8.0f}",
+            f" {outcome.rss_mb:>8.0f} {outcome.detail.get('gc_longest_ms', 0.0):>8.2f}",
             flush=True,
         )
+    ours = usage().shares_since(before)[0]
+    machine = {"cores": os.cpu_count() or 1, "cpu_share_ours": ours, "cpu_share_others": others}
+    if arguments.write_docs:
+        put("engine_load", _markdown(outcomes, n_calls, seconds, machine))
     print()
-    print(
-        json.dumps({"benchmark": "engine_load", "load_before": load_before, "outcomes": [asdict(o) for o in outcomes]})
-    )
+    report = {"benchmark": "engine_load", "load_before": load_before, "machine": machine}
+    print(json.dumps({**report, "outcomes": [asdict(o) for o in outcomes]}))
     return 0
+
+
+def _markdown(outcomes: list[Outcome], n_calls: int, seconds: float, machine: dict[str, float]) -> str:
+    head = ("program", "CPU ms per call-second", "× floor", "gap p50", "p99", "max", "RSS MB", "collector's longest ms")
+    rows = [
+        (
+            "floor again" if number and outcome.program == "floor" else _TITLES[outcome.program],
+            f"{outcome.cpu_ms_per_call_second:.2f}",
+            _ratio(outcome, outcomes),
+            f"{outcome.gap_p50_ms:.1f}",
+            f"{outcome.gap_p99_ms:.1f}",
+            f"{outcome.gap_max_ms:.1f}",
+            outcome.rss_mb,
+            outcome.detail.get("gc_longest_ms", "") if outcome.program != "floor" else "",
+        )
+        for number, outcome in enumerate(outcomes)
+    ]
+    said = f"{n_calls} calls, {seconds:g} s for each program; {machine_line(machine)} at the most."
+    return f"\n{said}\n\n{markdown_table(head, rows)}"
 
 
 def _ratio(outcome: Outcome, outcomes: list[Outcome]) -> str:

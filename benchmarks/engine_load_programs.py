@@ -4,6 +4,9 @@
 `transport`  RTP transport, jitter buffer, playout and pacer; the agent talks without end
 `voice`      the same with voice activity
 `engine`     the same with the real conversation and a provider that answers at once
+`guarded`    the engine, and a canceller at hand that finds no echo: what `media.echo: auto` costs a call without one
+`cancelled`  the engine with the canceller always at work
+`wideband`   the engine on G.722 lines: 16 kHz both ways, a codec with a state, voice activity at 16 kHz
 
 On standard output: one JSON line with the ports, then one per `mark` read from standard input; `stop` ends it.
 """
@@ -28,14 +31,18 @@ from ai_engine.conversation.conversation_settings import ConversationSettings, P
 from ai_engine.conversation.decisions import Adopt, Decision, Say, Speculate, Transcribe
 from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.call_media import CallMedia
+from ai_engine.media.echo import guards_for
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
-from ai_engine.media.rtp import write_header
+from ai_engine.media.rtp import PT_G722, write_header
 from ai_engine.media.rtp_transport import RtpTransport
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallerSpeech
+from tools.load_test.inventory import CollectorPauses
 from voice_wire.audio import MULAW_8K, decode_mulaw, encode_mulaw
 
-PROGRAMS = ("floor", "transport", "voice", "engine")
+PROGRAMS = ("floor", "transport", "voice", "engine", "guarded", "cancelled", "wideband")
+PAYLOAD_TYPES = {"wideband": PT_G722}
+"""Of programs that are not called in mu-law. The bytes are the same: any make a sound."""
 WEIGHTS = Path(__file__).parents[1] / "models" / "vad" / "silero_vad.onnx"
 
 
@@ -143,9 +150,12 @@ async def _serve(program: str, n_calls: int, first_port: int) -> None:
     if program != "transport":
         detector = SpeechDetector(WEIGHTS, media.post, batch_capacity=n_calls)
         detector.start()
-    transports, calls = [RtpTransport(ports) for _ in range(n_calls)], []
+    wire_format = "g722" if program == "wideband" else "ulaw"
+    guards = guards_for({"guarded": "auto", "cancelled": "always"}.get(program, "off"))
+    pauses = CollectorPauses()
+    transports, calls = [RtpTransport(ports, wire_format=wire_format) for _ in range(n_calls)], []
     for n, transport in enumerate(transports):
-        if program == "engine":
+        if program not in {"transport", "voice"}:
             assert detector is not None
             provider = PromptProvider(speech)
             conversation = Conversation(
@@ -160,6 +170,7 @@ async def _serve(program: str, n_calls: int, first_port: int) -> None:
                 control=asyncio.get_running_loop(),
                 on_decisions=provider.decided,
                 on_failed=_raise,
+                echo=guards(transport) if guards is not None else None,
             )
             calls.append(provider.media)
             provider.media.start()
@@ -170,12 +181,17 @@ async def _serve(program: str, n_calls: int, first_port: int) -> None:
             media.add(talker)
     await asyncio.sleep(0.5)
     settle_interpreter()
+    pauses.watch()
     print(json.dumps({"ports": [transport.local_port for transport in transports]}), flush=True)
 
     def extra() -> dict[str, float]:
         figures = media.figures()
         lines = [transport.line_quality() for transport in transports]
+        longest_ms, collections = max(pauses.longest_ms), sum(pauses.collections)
+        pauses.forget()
         return {
+            "gc_longest_ms": round(longest_ms, 2),
+            "gc_collections": collections,
             "late_ticks": figures.late_ticks,
             "skipped_ticks": figures.skipped_ticks,
             "busy_share": round(figures.busy_share, 3),
