@@ -103,7 +103,7 @@ async def _one_cycle(
     if result.failed or result.successful != calls:
         report.complaints.append(
             f"cycle {number}: {result.successful} of {calls} calls went as planned, {result.failed} did not: "
-            f"{result.errors[-1500:]}"
+            f"{result.errors[:1500]}"
         )
     for complaint in report.complaints[known:]:
         tell(f"WRONG: {complaint}")
