@@ -81,8 +81,8 @@ class Lead:
 
     @property
     def end_unmarked(self) -> bool:
-        """No mark has been sent after the last frame: if none follows, one should tell its end."""
-        return not self._end_marked
+        """The last frame has begun, and no mark has been sent after it: if no frame follows, one should tell its end."""
+        return not self._end_marked and not self._frames
 
     def mark(self, played: Place, *, trailing: bool = False) -> str:
         """The id of a mark that is sent now. `played` is where the frame before it ended."""
@@ -95,8 +95,6 @@ class Lead:
 
     def push(self, frame: bytes) -> None:
         """`frame` is sent now."""
-        if not self._frames:
-            self._lags.clear()  # a new talkspurt: whatever Asterisk was behind, it has caught up in the silence
         self._frames.append(frame)
         self._sent += 1
         while len(self._marks) > _MOST_MARKS:
@@ -111,12 +109,11 @@ class Lead:
             self._wait_for_marks()
             return None
         self._stalled_ticks = 0
-        if not self._frames:
-            self._wait_ticks = 0
-            return None
         if self._wait_ticks:
             self._wait_ticks -= 1
             self.waited_ticks += 1
+            return None
+        if not self._frames:
             return None
         self._begun += 1
         return self._frames.popleft()
@@ -142,6 +139,9 @@ class Lead:
             self.marks_lost += 1  # they come in order
         if not mark.trailing:
             self._compare(mark)
+        elif self._sent < mark.before:  # Asterisk has nothing left of ours: it is not behind any more
+            self._wait_ticks = 0
+            self._lags.clear()
         return mark.played
 
     def xoff(self) -> None:

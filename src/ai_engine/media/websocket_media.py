@@ -191,14 +191,12 @@ class WebsocketTransport(PacedPlayout):
         connection, lead = self._connection, self._lead
         if connection is None or connection.lost is not None:
             return None
-        ran_dry = False
         if connection.unsent_bytes <= _MOST_UNSENT_BYTES:
             for _ in range(lead.wanted):
                 if not self._send_next(connection, now):
-                    ran_dry = True
                     break
-            if ran_dry and lead.end_unmarked:
-                self._send_mark(connection, trailing=True)
+            if lead.end_unmarked:
+                self._send_mark(connection)
         connection.flush()
         return lead.take()
 
@@ -246,9 +244,10 @@ class WebsocketTransport(PacedPlayout):
         self.stats.frames_sent += 1
         return True
 
-    def _send_mark(self, connection: WebsocketConnection, *, trailing: bool) -> None:
+    def _send_mark(self, connection: WebsocketConnection) -> None:
+        """Nothing more to say: when that has sounded, Asterisk shall tell."""
         played = Place(self.played.last_frame_turn, self.played.last_frame_position)
-        connection.send(mark_media(self._form, self._lead.mark(played, trailing=trailing)))
+        connection.send(mark_media(self._form, self._lead.mark(played, trailing=True)))
         self.stats.marks_sent += 1
 
     async def close(self) -> None:

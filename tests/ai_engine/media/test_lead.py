@@ -30,8 +30,6 @@ class Together:
             assert place is None or place.position <= self.n
         for _ in range(self.lead.wanted):
             if not speaks:
-                if self.lead.end_unmarked:
-                    self.queue.append(self.lead.mark(Place(1, self.n), trailing=True))
                 break
             if self.lead.mark_due:
                 self.queue.append(self.lead.mark(Place(1, self.n)))
@@ -40,6 +38,8 @@ class Together:
             self.lead.push(frame)
             self.queue.append(frame)
             self.said.append(frame)
+        if self.lead.end_unmarked:
+            self.queue.append(self.lead.mark(Place(1, self.n), trailing=True))
         self.believed.append(self.lead.take())
 
     def theirs(self) -> None:

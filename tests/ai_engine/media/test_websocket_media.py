@@ -365,6 +365,21 @@ def test_trap_8_a_caller_who_sends_nothing_is_silent_by_the_clock(line: Line) ->
     assert [kind for _, kind in line.heard[-10:]] == [FrameKind.SPEECH] * 10
 
 
+def test_trap_9_a_voice_that_comes_as_it_is_spoken_is_whole_and_marked_sparingly(line: Line) -> None:
+    said = line.say(1, 4.0)
+    line.transport.flush(line.now)
+    for n in range(200):
+        line.transport.play(2, said[160 * n : 160 * (n + 1)], "", line.now)
+        line.ours()
+        if not 50 <= n < 60:
+            line.asterisk.tick()
+    line.end(2)
+    line.run(30)
+    assert line.sound == said
+    assert line.transport.played.finished(2, line.now)
+    assert line.transport.stats.marks_sent < 60
+
+
 @pytest.mark.parametrize("lost_ticks", [1, 3, 10])
 def test_trap_9_ticks_that_asterisk_lost_are_not_latency_for_good(line: Line, lost_ticks: int) -> None:
     said = line.say(1, 5.0)
