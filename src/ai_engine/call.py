@@ -63,6 +63,7 @@ from ai_engine.conversation.decisions import (
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
+from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.call_recording import CallRecording
 from ai_engine.media.caller_audio import CallerAudioConverter
@@ -136,6 +137,7 @@ class CallServices:
     """None: only words and pauses tell when a caller has finished."""
     recorder: Recorder | None = None
     """None: no call is recorded."""
+    voice_levels: VoiceLevels = field(default_factory=lambda: VoiceLevels(None))
     guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
     """For each choice of a line; None, or nothing: no canceller."""
     format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
@@ -373,6 +375,7 @@ class Call:
             on_decisions=self._carry_out,
             on_failed=lambda _error: self.finish(Outcome.FAILED),
             recording=self._recording,
+            level=services.voice_levels.of(context.provider, context.voice or ""),
             echo=guard_echo(transport) if guard_echo is not None else None,
         )
         self._media = media
@@ -387,7 +390,7 @@ class Call:
         media.start()
 
     async def _hide_keys(self) -> None:
-        """A key was pressed, perhaps of a card's number: out of the recording with it, where the context asks for that."""
+        """A key was pressed, perhaps of a card's number: out of the recording with it, if the context asks for that."""
         seconds = self._context.recording.pause_on_keys_s if self._context is not None else 0.0
         if seconds and self._media is not None:
             await self._media.record(lambda recording, now: recording.blank(now, seconds))

@@ -34,6 +34,7 @@ from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.conversation_section import conversation_settings
 from ai_engine.http_api import HttpApi, Readiness
 from ai_engine.live_events import LiveEvents
+from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.echo import guards_for
 from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
@@ -230,6 +231,7 @@ class Engine:
             report=lambda call_id: CallReport(call_id, self.metrics, self.live),
             turn_ending=turn_ending,
             recorder=self._recorder,
+            voice_levels=VoiceLevels(settings.media.agent_level_dbfs),
             guard_echo=self._guard_echo,
             format_used=self._format_used,
         )

@@ -148,6 +148,12 @@ class MediaSettings(Section):
     echo: EchoChoice = "auto"
     """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
     (every caller has his loudspeaker on), never."""
+    agent_level_dbfs: float | None = Field(default=None, ge=-35, le=-10)
+    """Each voice is brought to this level of speech (RMS without pauses; -20 is usual) by one gain for a whole turn.
+    Absent: voices stay as loud as they are made."""
+    comfort_noise_dbfs: float | None = Field(default=None, ge=-75, le=-40)
+    """Noise of this level in the agent's silence, for telephones and callers who take silence for a dead line: -65 is
+    barely heard. Over rtp and audiosocket. Absent: silence."""
     audiosocket: AudioSocketSettings = AudioSocketSettings()
     websocket: WebsocketSettings = WebsocketSettings()
 

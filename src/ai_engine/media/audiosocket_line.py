@@ -97,6 +97,7 @@ class AudioSocketLines:
         advertise: str | None,
         allowed_sources: Collection[str],
         downstream_ms: float,
+        comfort_noise_dbfs: float | None = None,
         identify_s: float = _IDENTIFY_S,
     ) -> None:
         """`advertise` is the address Asterisk connects to, if not the bound one; `allowed_sources` are Asterisk's own.
@@ -110,6 +111,7 @@ class AudioSocketLines:
         self._bind, self._port, self._advertise = bind, port, advertise or bind
         self._allowed = frozenset(map(_plain, allowed_sources))
         self._downstream_ms = downstream_ms
+        self._comfort_noise_dbfs = comfort_noise_dbfs
         self._identify_s = identify_s
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -179,7 +181,12 @@ class AudioSocketLines:
         def closed() -> None:
             self._expected.pop(identity.bytes, None)
 
-        transport = AudioSocketTransport(media_format, downstream_ms=self._downstream_ms, on_close=closed)
+        transport = AudioSocketTransport(
+            media_format,
+            downstream_ms=self._downstream_ms,
+            comfort_noise_dbfs=self._comfort_noise_dbfs,
+            on_close=closed,
+        )
         host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
         request = MediaChannelRequest(
             f"{host}:{self.port}", media_format, transport="tcp", encapsulation="audiosocket", data=str(identity)

@@ -26,6 +26,7 @@ from ai_engine.media.audiosocket import (
     Message,
     header,
 )
+from ai_engine.media.comfort_noise import ComfortNoise
 from ai_engine.media.frame_queue import FrameQueue
 from ai_engine.media.heard_frames import FRAME_MS, HeardFrames
 from ai_engine.media.line_quality import LineQuality
@@ -70,6 +71,7 @@ class AudioSocketTransport(PacedPlayout):
         media_format: str,
         *,
         downstream_ms: float = 80.0,
+        comfort_noise_dbfs: float | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         """`media_format` is one of `FORMATS`. `on_close` is called on the media loop, once."""
@@ -90,6 +92,7 @@ class AudioSocketTransport(PacedPlayout):
         silence = wire.silence(FRAME_MS)
         self._header = header(self._kind, len(silence))
         self._silent_message = self._header + silence
+        self._noise = None if comfort_noise_dbfs is None else ComfortNoise(wire, comfort_noise_dbfs)
         self._unsent = b""
         self._unread_ticks = 0
         self._received = self._sent = self._left_out = 0
@@ -209,8 +212,11 @@ class AudioSocketTransport(PacedPlayout):
         """Send the next 20 ms of `played`, or silence; to nowhere as long as nothing is attached."""
         self._served = True
         frame = self.played.next_frame(now)
-        sent = self._send(self._silent_message if frame is None else self._header + frame, now)
+        sent = self._send(self._quiet() if frame is None else self._header + frame, now)
         return frame if sent else None
+
+    def _quiet(self) -> bytes:
+        return self._silent_message if self._noise is None else self._header + self._noise.frame()
 
     def _send(self, message: bytes, now: float) -> bool:
         """False where it was left out: nobody there, or nobody reads."""

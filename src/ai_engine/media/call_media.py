@@ -17,6 +17,7 @@ from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.decisions import Decision, SendAudio
 from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.agent_audio import AgentAudioConverter
+from ai_engine.media.agent_level import TurnLevel
 from ai_engine.media.call_recording import CallRecording
 from ai_engine.media.echo import EchoGuard
 from ai_engine.media.pacer import MediaLoop
@@ -43,11 +44,13 @@ class CallMedia:
         on_failed: Callable[[Exception], None],
         echo: EchoGuard | None = None,
         recording: CallRecording | None = None,
+        level: TurnLevel | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_decisions` and `on_failed` are called on `control`; after `on_failed` nothing is heard or said.
 
         `echo` takes the agent's sound out of the caller's before anything else hears it; `recording` has it as it came.
+        `level` decides how loud the agent is.
         """
         self.transport = transport
         self.conversation = conversation
@@ -61,7 +64,7 @@ class CallMedia:
         self._recording = recording
         self._clock = clock
         self._stream: SpeechStream | None = None
-        self._converter = AgentAudioConverter(transport.format)
+        self._converter = AgentAudioConverter(transport.format, level)
         self._ended = False
 
     def __repr__(self) -> str:

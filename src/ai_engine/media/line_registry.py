@@ -41,6 +41,7 @@ def _rtp(parts: LineParts) -> LineKind:
         advertise=media.advertise or media.bind,
         allowed_sources=parts.sources,
         downstream_ms=media.downstream_ms,
+        comfort_noise_dbfs=media.comfort_noise_dbfs,
     )
 
 
@@ -53,6 +54,7 @@ def _audiosocket(parts: LineParts) -> LineKind:
         advertise=media.audiosocket.advertise,
         allowed_sources=parts.sources,
         downstream_ms=media.downstream_ms,
+        comfort_noise_dbfs=media.comfort_noise_dbfs,
     )
 
 

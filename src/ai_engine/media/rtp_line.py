@@ -39,6 +39,7 @@ class RtpLines:
         advertise: str,
         allowed_sources: Collection[str],
         downstream_ms: float,
+        comfort_noise_dbfs: float | None = None,
     ) -> None:
         """`advertise` is the address Asterisk sends to; `allowed_sources` are those it may send from."""
         self.formats: Mapping[str, AudioFormat] = {name: wire.format for name, wire in WIRE_FORMATS.items()}
@@ -47,6 +48,7 @@ class RtpLines:
         self._host = f"[{advertise}]" if ":" in advertise else advertise
         self._allowed_sources = frozenset(allowed_sources)
         self._downstream_ms = downstream_ms
+        self._comfort_noise_dbfs = comfort_noise_dbfs
 
     async def start(self) -> None:
         """Nothing is shared but the ports' range."""
@@ -61,6 +63,7 @@ class RtpLines:
             wire_format=media_format,
             allowed_sources=self._allowed_sources,
             downstream_ms=self._downstream_ms,
+            comfort_noise_dbfs=self._comfort_noise_dbfs,
         )
         request = MediaChannelRequest(f"{self._host}:{transport.local_port}", media_format)
         return RtpLine(transport, request, self._media)

@@ -17,6 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from ai_engine.media.comfort_noise import ComfortNoise
 from ai_engine.media.heard_frames import FRAME_MS, HeardFrames
 from ai_engine.media.jitter import JitterBuffer
 from ai_engine.media.line_quality import LineQuality
@@ -77,6 +78,7 @@ class RtpTransport(PacedPlayout):
         allowed_sources: Collection[str] = ("127.0.0.1",),
         downstream_ms: float = 80.0,
         send_silence: bool = True,
+        comfort_noise_dbfs: float | None = None,
     ) -> None:
         """`allowed_sources` are Asterisk's addresses. Raises `PortError`, and `ValueError` for another format.
 
@@ -84,6 +86,7 @@ class RtpTransport(PacedPlayout):
         and keep alive what dies of silence: NAT bindings, session border controllers and phones that hang up when no
         RTP comes, and the bridge, for Asterisk sends no RTP to us before some sound flows in it. Without, nothing is
         sent in silence (DTX), and a marker bit says where the talkspurt begins.
+        `comfort_noise_dbfs`: that noise in place of silence.
         """
         wire = WIRE_FORMATS.get(wire_format)
         if wire is None:
@@ -113,7 +116,7 @@ class RtpTransport(PacedPlayout):
         )
         self._counts = _Counts()
 
-        self._silence = wire.format.silence(FRAME_MS) if send_silence else None
+        self._quiet = ComfortNoise(wire.format, comfort_noise_dbfs) if send_silence else None
         self._packet = bytearray(HEADER_BYTES + FRAME_SAMPLES * self._bytes_per_sample)
         self._ssrc = random.getrandbits(32)
         self._sequence = random.getrandbits(16)
@@ -249,7 +252,7 @@ class RtpTransport(PacedPlayout):
             if behind > _MOST_BEHIND_FRAMES:  # ticks were left out: timestamps follow the clock, not the packets
                 self._frame_number += behind
                 self._in_talkspurt = False
-        sound = self._silence if frame is None else frame
+        sound = self._quiet.frame() if frame is None and self._quiet is not None else frame
         if sound is None or self._peer is None or self._closed:
             self._in_talkspurt = False
             return None
