@@ -122,3 +122,54 @@ def test_unknown_rates_are_refused():
         StreamingResampler(8000, 12345)
     with pytest.raises(ValueError, match="0 Hz"):
         resample(np.zeros(10, np.int16), 0, 8000)
+
+
+DOWN = [(from_hz, to_hz) for to_hz in (8000, 16000) for from_hz in SAMPLE_RATES_HZ if from_hz > to_hz]
+LIVE = [(from_hz, to_hz) for to_hz in (8000, 16000) for from_hz in SAMPLE_RATES_HZ if from_hz != to_hz]
+
+
+def in_band_db(pcm: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> float:
+    power = np.abs(np.fft.rfft(pcm * np.hanning(pcm.size))) ** 2
+    hz = np.fft.rfftfreq(pcm.size, 1 / rate_hz)
+    return float(10 * np.log10(power[(hz >= low_hz) & (hz < high_hz)].sum() + 1e-9))
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), DOWN)
+def test_hiss_above_the_band_leaves_nothing_below_0_85_of_it(from_hz, to_hz):
+    """All of it at once: what a consonant of a wide voice is. Aliases of the slope lie between 0.85 and 1."""
+    n, edge_hz = 2 * from_hz, to_hz / 2
+    hz = np.fft.rfftfreq(n, 1 / from_hz)
+    phases = np.random.default_rng(3).uniform(0, 2 * np.pi, hz.size)
+    hiss = np.fft.irfft(np.where(hz > edge_hz, np.exp(1j * phases), 0), n)
+    pcm = np.rint(9000 * hiss / np.abs(hiss).max()).astype(np.int16)
+    resampler = StreamingResampler(from_hz, to_hz)
+    output = np.concatenate([resampler.feed(frame) for frame in frames(pcm, from_hz // 50)]).astype(float)
+    scale_db = 20 * math.log10(from_hz / to_hz)  # both transforms reckoned for as many samples
+    went_in = in_band_db(pcm, from_hz, edge_hz, from_hz / 2)
+    came_out = in_band_db(output, to_hz, 100, 0.85 * edge_hz) + scale_db
+    assert came_out - went_in <= -50
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), LIVE)
+@pytest.mark.parametrize("sizes", [(7, 160, 1), (441,), (1000, 3)], ids=str)
+def test_a_sweep_in_chunks_of_any_size_is_heard_without_clicks(from_hz, to_hz, sizes):
+    """A click is energy where the sweep is not, at the moment of a border: looked for 10 ms by 10 ms."""
+    seconds, first_hz, last_hz = 0.5, 200.0, 0.8 * min(from_hz, to_hz) / 2
+    t = np.arange(round(from_hz * seconds)) / from_hz
+    phase = 2 * np.pi * (first_hz * t + (last_hz - first_hz) / (2 * seconds) * t**2)
+    pcm = np.rint(16000 * np.sin(phase)).astype(np.int16)
+    resampler, parts, at = StreamingResampler(from_hz, to_hz), [], 0
+    for size in itertools.cycle(sizes):
+        if at >= pcm.size:
+            break
+        parts.append(resampler.feed(pcm[at : at + size]))
+        at += size
+    output = np.concatenate(parts)
+    width = to_hz // 50
+    window = np.kaiser(width, 12)
+    for start in range(width, output.size - width, width // 2):
+        spectrum = np.abs(np.fft.rfft(output[start : start + width] * window))
+        hz = np.fft.rfftfreq(width, 1 / to_hz)
+        now_hz = first_hz + (last_hz - first_hz) * ((start + width / 2) / to_hz - resampler.delay_s) / seconds
+        away = np.abs(hz - now_hz) > 600
+        assert 20 * np.log10(spectrum[away].max() / spectrum.max()) <= -55
