@@ -6,8 +6,8 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ def require_voice_activity() -> None:
 class EngineProcess:
     """One of them. `number` 1 has the application `ai-agent-1`, which the extension 791 calls."""
 
-    def __init__(self, home: Path, pbx: Pbx, number: int, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        pbx: Pbx,
+        number: int,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        ari_port: int | None = None,
+    ) -> None:
+        """`settings` are further ones by section; `ari_port` leads to Asterisk where its own does not."""
         self.app = f"{pbx.app}-{number}"
         self.extension = 790 + number
         config: dict[str, Any] = {
@@ -38,11 +47,15 @@ class EngineProcess:
             "providers": {"scripted": {"kind": "scripted"}},
             "logging": {"format": "json"},
         }
-        for section, keys in settings.items():
+        for section, keys in (settings or {}).items():
             config[section] = {**config.get(section, {}), **keys}
         self.stack = Stack(
             home / self.app,
-            {**asterisk_variables(pbx), "ASTERISK_ARI_APP": self.app},
+            {
+                **asterisk_variables(pbx),
+                "ASTERISK_ARI_APP": self.app,
+                "ASTERISK_ARI_PORT": str(ari_port or pbx.http_port),
+            },
             ports=Ports(server=1, media_count=60),
             config=config,
             contexts=CONTEXTS,
@@ -55,6 +68,9 @@ class EngineProcess:
         self.stack.write_config()
         self.stack.engine.start()
         await self.stack.engine.ready(f"{self.stack.engine_url}/ready", WITHIN_S)
+
+    async def stop(self) -> None:
+        await self.stack.stop()
 
     async def kill(self) -> float:
         """As a crash would; the time of day."""
@@ -87,25 +103,22 @@ class EngineProcess:
             return await response.text()
 
 
-@asynccontextmanager
-async def engines(
-    home: Path, pbx: Pbx, count: int, settings: Mapping[int, Mapping[str, Any]] | None = None
-) -> AsyncIterator[list[EngineProcess]]:
-    """So many, all ready and each aware of the others. `settings` are further ones, by number."""
-    require_voice_activity()
-    processes = [EngineProcess(home, pbx, number, (settings or {}).get(number, {})) for number in range(1, count + 1)]
-    try:
-        await asyncio.gather(*(process.start() for process in processes))
-        others = {process.app for process in processes}
-        for process in processes:
-            await eventually(
-                process.health,
-                lambda health, own=process.app: all(health["asterisk"]["peers"].get(app) for app in others - {own}),
-                WITHIN_S,
-            )
-        yield processes
-    finally:
-        await asyncio.gather(*(process.stack.stop() for process in processes))
+async def all_started(*processes: EngineProcess) -> None:
+    """Start those that do not run, until each takes calls and hears all others."""
+    await asyncio.gather(*(process.start() for process in processes if not process.stack.engine.running))
+    apps = {process.app for process in processes}
+
+    for process in processes:
+        others = apps - {process.app}
+        await eventually(process.health, partial(_hears, others), WITHIN_S)
+
+
+def _hears(others: set[str], health: Any) -> bool:
+    return all(health["asterisk"]["peers"].get(app) for app in others)
+
+
+async def all_stopped(*processes: EngineProcess) -> None:
+    await asyncio.gather(*(process.stop() for process in processes))
 
 
 async def nothing_left(pbx: Pbx) -> None:

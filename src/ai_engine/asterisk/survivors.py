@@ -32,8 +32,8 @@ _log = structlog.get_logger(__name__)
 
 HEARTBEAT_NAME: Final = "parley-alive"
 BEAT_S: Final = 0.4
-DEAD_AFTER_S: Final = 1.1
-"""Between two and three heartbeats: one may be late."""
+DEAD_AFTER_S: Final = 0.9
+"""Two heartbeats were missed. Who is suspected wrongly loses nothing: his callers' RTP still flows."""
 _LIST_EVERY_S: Final = 2.0
 _RTP_PROBE_S: Final = 0.2
 """Ten packets of a live engine's."""
@@ -212,24 +212,28 @@ class Survivors:
         if self.peers.alive(app.name, now):
             return
         bridge_of = {member: bridge for bridge in bridges for member in bridge.channel_ids if bridge.id in own_bridges}
-        in_use = {bridge_of[caller].id for caller in flowing if caller in bridge_of}
         silent_s = self.peers.silent_s(app.name, now)
-        places = asyncio.Semaphore(_AT_ONCE)
 
         def ours(key: str) -> bool:
             rank = self.peers.rank(key, self._free(), now)
             return silent_s > self.peers.dead_after_s + rank * _NEXT_IN_LINE_S
 
-        async def one(caller: Channel) -> None:
-            async with places:
-                if not self.peers.alive(app.name, self._clock()):
-                    orphan = Orphan(caller, app.name, caller.id in bridge_of)
-                    await self._take(orphan, silent_s)
+        orphans = [Orphan(c, app.name, c.id in bridge_of) for c in callers if c.id not in flowing and ours(c.id)]
+        places = asyncio.Semaphore(_AT_ONCE)
 
-        await asyncio.gather(*(one(caller) for caller in callers if caller.id not in flowing and ours(caller.id)))
-        kept = in_use | {member for member, bridge in bridge_of.items() if bridge.id in in_use}
+        async def one(orphan: Orphan) -> bool:
+            async with places:
+                return not self.peers.alive(app.name, self._clock()) and await self._take(orphan, silent_s)
+
+        done = await asyncio.gather(*(one(orphan) for orphan in orphans))
+        cared_for = {orphan.channel.id for orphan, was_taken in zip(orphans, done, strict=True) if was_taken}
+        # A caller's bridge tells whoever takes him that he had been talking: it goes with him.
+        kept, ripe = set[str](), set[str]()
+        for caller in callers:
+            if (bridge := bridge_of.get(caller.id)) is not None:
+                (ripe if caller.id in cared_for else kept).update((bridge.id, *bridge.channel_ids))
         for thing in sorted(made - kept):
-            if ours(thing) and not self.peers.alive(app.name, self._clock()):
+            if (thing in ripe or ours(thing)) and not self.peers.alive(app.name, self._clock()):
                 await self._destroy(thing, is_bridge=thing in own_bridges)
 
     async def _flowing(self, callers: Collection[Channel]) -> set[str]:
@@ -255,21 +259,24 @@ class Survivors:
         answers = await asyncio.gather(*(ask(caller) for caller in callers))
         return {caller: packets for caller, packets in answers if packets is not None}
 
-    async def _take(self, orphan: Orphan, silent_s: float) -> None:
-        """Move the caller to us, or send him on where nobody has room. Who is gone needs nothing."""
+    async def _take(self, orphan: Orphan, silent_s: float) -> bool:
+        """Move the caller to us, or send him on where nobody has room. False: he is left to an engine that has some.
+
+        Who is gone needs nothing.
+        """
         caller, how = orphan.channel, "adopted" if self._free() > 0 else "sent_on"
         if how == "sent_on" and self.peers.some_room(self._clock()):
-            return  # as soon as our next heartbeat says that we have none, he is another's
+            return False  # as soon as our next heartbeat says that we have none, he is another's
         try:
             if how == "adopted":
                 self._moving[caller.id] = self._clock()
                 args = (CUT_OFF,) if orphan.was_connected else ()
                 await operations.move(self._ari, caller.id, self._ari.app, app_args=args)
             elif not await continue_caller(self._ari, caller.id, self._fallback):
-                return
+                return True
         except (AriNotFound, AriConflict):
             self._moving.pop(caller.id, None)
-            return
+            return True
         except BaseException:
             self._moving.pop(caller.id, None)
             raise
@@ -278,6 +285,7 @@ class Survivors:
         )
         self._on_rescued(how)
         await self._forget(orphan)
+        return True
 
     async def _forget(self, orphan: Orphan) -> None:
         """Strike the caller from the dead engine's application."""
