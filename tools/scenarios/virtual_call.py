@@ -76,11 +76,12 @@ class VirtualCall:
         echo_db: float | None = None,
         echo_delay_s: float = 0.2,
         start_at: float = 100.0,
+        transport: VirtualTransport | None = None,
     ) -> None:
         lines = script.strip().splitlines() if isinstance(script, str) else script
         self.steps = [line.strip() for line in lines if line.strip()]
         self.provider = provider or ScriptedProvider()
-        self.transport = VirtualTransport()
+        self.transport = transport or VirtualTransport()
         self.conversation = Conversation(
             self.transport,
             settings=settings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tools.hand_paced import HandPacedTransport
+from voice_wire.audio import MULAW_8K, AudioFormat
 
 DEFAULT_REPLY = "Certainly. We can do that for you."
 
@@ -12,8 +13,8 @@ DEFAULT_REPLY = "Certainly. We can do that for you."
 class VirtualTransport(HandPacedTransport):
     """What was sent lies in `wire`, with its time."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, audio_format: AudioFormat = MULAW_8K) -> None:
+        super().__init__(audio_format)
         self.wire: list[tuple[float, bytes]] = []
         self.flushes = 0
 
