@@ -60,6 +60,9 @@ class Peer:
         self._message_bytes = HEADER_BYTES + transport.format.bytes_for_ms(20)
         self._read_bytes = 0
         transport.attach(self.ours)
+        if receive_buffer is None and self.ours.fileno() >= 0:
+            # Ticks on virtual time outrun the kernel's confirmations, which come some milliseconds later.
+            self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
 
     def send(self, payload: bytes, kind: int = SLIN) -> None:
         """A message, which the transport's next tick finds."""
