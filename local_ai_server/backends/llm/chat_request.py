@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from local_ai_server.backends.llm.speakable import speakable
-from local_ai_server.backends.llm.thinking import ThinkingFilter
 from local_ai_server.prompts import Fit, Message
 from model_worker.model import Answer
+from openai_wire.stream import Outcome
+from openai_wire.thinking import ThinkingFilter
 
 DEFAULT_MAX_TOKENS: Final = 160
 """A spoken minute is about 200 tokens; nobody wants to be talked at for longer."""
@@ -72,41 +73,20 @@ class SpokenText:
         return piece
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What the end of a generation said."""
-
-    finish_reason: str = "stop"
-    usage: dict[str, Any] = field(default_factory=dict)
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
-    """Of engines that read their model's tool calls: {"name", "arguments" (JSON text)}."""
-    thoughts_apart: bool = False
-    """The engine sends a reasoning model's thoughts in a field of their own."""
-
-    def take_tool_calls(self, deltas: list[dict[str, Any]]) -> None:
-        """Pieces of calls, as OpenAI streams them: the name first, the arguments bit by bit."""
-        for delta in deltas:
-            at = min(delta.get("index") or 0, len(self.tool_calls))
-            if at == len(self.tool_calls):
-                self.tool_calls.append({"name": "", "arguments": ""})
-            function = delta.get("function") or {}
-            self.tool_calls[at]["name"] += function.get("name") or ""
-            self.tool_calls[at]["arguments"] += function.get("arguments") or ""
-
-    def answer(self, fit: Fit) -> Answer:
-        """What `generate` returns; tokens are the prompt fitter's own count where the engine tells none."""
-        cached = (self.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        result: dict[str, Any] = {
-            "finish_reason": "tool_calls" if self.tool_calls else self.finish_reason,
-            "prompt_tokens": self.usage.get("prompt_tokens", fit.prompt_tokens),
-            "cached_tokens": cached or 0,
-            "completion_tokens": self.usage.get("completion_tokens", 0),
-            "dropped_messages": fit.dropped_messages,
-            "cut": fit.cut,
-        }
-        if self.tool_calls:
-            result["tool_calls"] = self.tool_calls
-        return result, b""
+def answer_of(outcome: Outcome, fit: Fit) -> Answer:
+    """What `generate` returns; tokens are the prompt fitter's own count where the engine tells none."""
+    cached = (outcome.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    result: dict[str, Any] = {
+        "finish_reason": "tool_calls" if outcome.tool_calls else outcome.finish_reason,
+        "prompt_tokens": outcome.usage.get("prompt_tokens", fit.prompt_tokens),
+        "cached_tokens": cached or 0,
+        "completion_tokens": outcome.usage.get("completion_tokens", 0),
+        "dropped_messages": fit.dropped_messages,
+        "cut": fit.cut,
+    }
+    if outcome.tool_calls:
+        result["tool_calls"] = outcome.tool_calls
+    return result, b""
 
 
 def to_be_answered(messages: list[Message]) -> list[Message]:

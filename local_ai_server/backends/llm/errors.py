@@ -1,35 +1,23 @@
-"""Why a language model did not answer. `local_ai_server.service` tells these apart by name.
-
-LlmError
-├── LlmUnavailable    the server cannot be reached, is starting, failed, or hung up: try again
-├── LlmMisconfigured  it will refuse every time: a wrong key, a model that it does not have
-├── LlmBusy           it has no room now (429): try again later
-├── LlmTimeout        it was silent for too long
-└── LlmRefused        it cannot do what this one request asks for
-"""
+"""Why a language model did not answer; `local_ai_server.service` tells these apart by name."""
 
 from __future__ import annotations
 
+from openai_wire.errors import (
+    LlmBusy,
+    LlmError,
+    LlmMisconfigured,
+    LlmPromptTooLong,
+    LlmRefused,
+    LlmTimeout,
+    LlmUnavailable,
+)
 
-class LlmError(RuntimeError):
-    """Root of this folder's errors."""
-
-
-class LlmUnavailable(LlmError):
-    """Another attempt may succeed."""
-
-
-class LlmMisconfigured(LlmError):
-    """No attempt will succeed until a setting is changed."""
-
-
-class LlmBusy(LlmError):
-    """The server said that it has too much to do."""
-
-
-class LlmTimeout(LlmError):
-    """No token came in time."""
-
-
-class LlmRefused(LlmError):
-    """A schema that makes no grammar, a field that the server does not know."""
+__all__ = [
+    "LlmBusy",
+    "LlmError",
+    "LlmMisconfigured",
+    "LlmPromptTooLong",
+    "LlmRefused",
+    "LlmTimeout",
+    "LlmUnavailable",
+]

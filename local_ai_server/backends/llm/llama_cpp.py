@@ -24,9 +24,9 @@ from local_ai_server.backends.backend import Backend
 from local_ai_server.backends.llm.chat_request import (
     CANARY,
     LLAMA_SAMPLING,
-    Outcome,
     SpokenText,
     Wishes,
+    answer_of,
     to_be_answered,
     without_text,
 )
@@ -36,6 +36,7 @@ from local_ai_server.backends.llm.llama_slots import Slots
 from local_ai_server.prompt_forms import TRANSCRIPT_STOPS, TRANSCRIPT_TEMPLATE, PromptForm, plain
 from local_ai_server.prompts import Message
 from model_worker.model import Answer, Cancelled
+from openai_wire.stream import Outcome
 
 BACKEND: Final[Backend] = Backend(
     kind="llm",
@@ -153,7 +154,7 @@ class LlamaCppModel:
                     yield {"text": piece}, b""
             if piece := spoken.rest():
                 yield {"text": piece}, b""
-            return outcome.answer(fit)
+            return answer_of(outcome, fit)
 
     def warm(self, body: bytes, cancelled: Cancelled, *, messages: list[Message], session: str = "") -> Answer:
         """Reads the prompt into the session's slot and generates nothing (llama.cpp: one token, thrown away)."""

@@ -13,9 +13,9 @@ from local_ai_server.backends.backend import Backend
 from local_ai_server.backends.llm.chat_request import (
     CANARY,
     LLAMA_SAMPLING,
-    Outcome,
     SpokenText,
     Wishes,
+    answer_of,
     to_be_answered,
     without_text,
 )
@@ -23,6 +23,7 @@ from local_ai_server.backends.llm.gguf_options import Options, plan
 from local_ai_server.prompt_forms import TRANSCRIPT_STOPS, TRANSCRIPT_TEMPLATE, PromptForm, plain
 from local_ai_server.prompts import Message, PromptFitter
 from model_worker.model import Answer, Cancelled
+from openai_wire.stream import Outcome
 
 BACKEND: Final[Backend] = Backend(
     kind="llm",
@@ -118,7 +119,7 @@ class LlamaCppPythonModel:
         if piece := spoken.rest():
             yield {"text": piece}, b""
         outcome.usage = {"completion_tokens": n_tokens}
-        return outcome.answer(fit)
+        return answer_of(outcome, fit)
 
     def warm(self, body: bytes, cancelled: Cancelled, *, messages: list[Message], session: str = "") -> Answer:
         """Reads the prompt; the next request of any session that begins the same finds it."""

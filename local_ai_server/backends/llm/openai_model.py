@@ -13,13 +13,14 @@ import time
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from local_ai_server.backends.llm.chat_request import Outcome, SpokenText, Wishes, to_be_answered, without_text
-from local_ai_server.backends.llm.errors import LlmMisconfigured, LlmUnavailable
-from local_ai_server.backends.llm.openai_client import OpenAiClient
-from local_ai_server.backends.llm.openai_vendors import STANDARD_SAMPLING, context_of, starts_in_thought, vendor_of
+from local_ai_server.backends.llm.chat_request import SpokenText, Wishes, answer_of, to_be_answered, without_text
+from local_ai_server.backends.llm.errors import LlmMisconfigured, LlmPromptTooLong, LlmUnavailable
 from local_ai_server.prompt_forms import plain
-from local_ai_server.prompts import Message, PromptFitter
+from local_ai_server.prompts import Message, PromptFitter, PromptTooLong
 from model_worker.model import Answer, Cancelled
+from openai_wire.client import OpenAiClient, SettingNames
+from openai_wire.stream import Outcome
+from openai_wire.vendors import STANDARD_SAMPLING, context_of, starts_in_thought, vendor_of
 
 _T = TypeVar("_T")
 _DEFAULT_CONTEXT: Final = 4096
@@ -30,6 +31,13 @@ _CHARACTERS_A_TOKEN: Final = 3.0
 _TOKENS_A_MESSAGE: Final = 8
 _MAX_SESSIONS: Final = 1024
 _RETRY_S: Final = 0.5
+_NAMES: Final = SettingNames(
+    url="LOCAL_LLM_API_BASE_URL",
+    key="LOCAL_LLM_API_KEY",
+    model="LOCAL_LLM_API_MODEL",
+    timeout="LOCAL_LLM_API_TIMEOUT",
+    context="LOCAL_LLM_API_CONTEXT",
+)
 
 
 class OpenAiModel:
@@ -54,7 +62,7 @@ class OpenAiModel:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
         self._thread.start()
-        self._client = OpenAiClient(self._url, api_key or "", silence_s=first_token_s)
+        self._client = OpenAiClient(self._url, api_key or "", silence_s=first_token_s, names=_NAMES)
         try:
             listing, headers = self._models(start_wait_s)
             entry = self._choose(listing, model)
@@ -108,7 +116,7 @@ class OpenAiModel:
                 yield {"text": piece}, b""
         if piece := spoken.rest(complete=outcome.finish_reason != "length"):
             yield {"text": piece}, b""
-        return outcome.answer(fit)
+        return answer_of(outcome, fit)
 
     def warm(self, body: bytes, cancelled: Cancelled, *, messages: list[Message], session: str = "") -> Answer:
         """Lets the server read the prompt, where it keeps what it read."""
@@ -166,6 +174,8 @@ class OpenAiModel:
                     return
                 if text:
                     yield text
+        except LlmPromptTooLong as error:
+            raise PromptTooLong(str(error)) from None
         finally:
             asking.cancel()
 

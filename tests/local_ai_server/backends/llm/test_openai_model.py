@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-from openai_stand_in import DONE, DROP, HANG, HELLO, USAGE, StandIn, delta
 from pydantic import SecretStr
 
 from local_ai_server.backends.backend import BackendUnusable, Machine
@@ -25,6 +24,7 @@ from model_worker.errors import CallFailed, WorkerUnavailable
 from model_worker.link import WorkerLink
 from model_worker.spec import WorkerSpec
 from tests.long_answer import LENGTH, SIXTY_WORDS, STORY, WORDS
+from tests.openai_stand_in import DONE, DROP, HANG, HELLO, USAGE, StandIn, delta
 
 QUESTION = [{"role": "user", "content": "Hello?"}]
 DEADLINE_S = 30

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from local_ai_server.backends.llm.chat_request import Outcome
-from local_ai_server.backends.llm.errors import LlmUnavailable
+from openai_wire.errors import LlmUnavailable
 
 _MAX_EVENT_BYTES: Final = 1024 * 1024
 DONE: Final = "[DONE]"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the end of a generation said."""
+
+    finish_reason: str = "stop"
+    usage: dict[str, Any] = field(default_factory=dict)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """Of engines that read their model's tool calls: {"name", "arguments" (JSON text)}."""
+    thoughts_apart: bool = False
+    """The engine sends a reasoning model's thoughts in a field of their own."""
+
+    def take_tool_calls(self, deltas: list[dict[str, Any]]) -> None:
+        """Pieces of calls, as OpenAI streams them: the name first, the arguments bit by bit."""
+        for delta in deltas:
+            at = min(delta.get("index") or 0, len(self.tool_calls))
+            if at == len(self.tool_calls):
+                self.tool_calls.append({"name": "", "arguments": ""})
+            function = delta.get("function") or {}
+            self.tool_calls[at]["name"] += function.get("name") or ""
+            self.tool_calls[at]["arguments"] += function.get("arguments") or ""
 
 
 class EventDecoder:

@@ -10,21 +10,21 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import httpx
 
-from local_ai_server.backends.llm.chat_request import Outcome
-from local_ai_server.backends.llm.errors import (
+from openai_wire.errors import (
     LlmBusy,
     LlmError,
     LlmMisconfigured,
+    LlmPromptTooLong,
     LlmRefused,
     LlmTimeout,
     LlmUnavailable,
 )
-from local_ai_server.backends.llm.openai_stream import EventDecoder, error_words, read_event
-from local_ai_server.prompts import PromptTooLong
+from openai_wire.stream import EventDecoder, Outcome, error_words, read_event
 
 _T = TypeVar("_T")
 _CONNECT_S: Final = 5.0
@@ -34,11 +34,23 @@ _MAX_BODY_BYTES: Final = 1024 * 1024
 _TOO_LONG: Final = re.compile(r"context (length|size|window)|too long|exceed|maximum.*tokens", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """What the user calls the settings that errors name."""
+
+    url: str
+    key: str
+    model: str
+    timeout: str
+    context: str
+
+
 class OpenAiClient:
     """The connections to one server."""
 
-    def __init__(self, url: str, key: str, *, silence_s: float) -> None:
+    def __init__(self, url: str, key: str, *, silence_s: float, names: SettingNames) -> None:
         """`silence_s`: the longest wait for the first token and between two."""
+        self._names = names
         self._url = url
         self._key = key
         self._silence_s = silence_s
@@ -75,7 +87,7 @@ class OpenAiClient:
             listing = None
         if not isinstance(listing, dict):
             raise LlmMisconfigured(
-                f"{self._url}/models answered with something else than a list of models; LOCAL_LLM_API_BASE_URL is "
+                f"{self._url}/models answered with something else than a list of models; {self._names.url} is "
                 "the address up to and with its version, as in http://127.0.0.1:8000/v1"
             )
         return listing, response.headers
@@ -147,7 +159,7 @@ class OpenAiClient:
                 return await waiting
         except TimeoutError:
             raise LlmTimeout(
-                f"{self._url} was silent for {self._silence_s:g} s; see its load, or raise LOCAL_LLM_API_TIMEOUT"
+                f"{self._url} was silent for {self._silence_s:g} s; see its load, or raise {self._names.timeout}"
             ) from None
 
     async def _refusal(self, response: httpx.Response) -> Exception:
@@ -162,22 +174,21 @@ class OpenAiClient:
         status = response.status_code
         said = f"{self._url} answered {status}: {words or 'nothing'}"
         if status in (401, 403):
-            return LlmMisconfigured(f"{said}; set LOCAL_LLM_API_KEY to a key that it accepts")
+            return LlmMisconfigured(f"{said}; set {self._names.key} to a key that it accepts")
         if status == 404:
-            return LlmMisconfigured(f"{said}; see LOCAL_LLM_API_BASE_URL (…/v1) and LOCAL_LLM_API_MODEL")
+            return LlmMisconfigured(f"{said}; see {self._names.url} (…/v1) and {self._names.model}")
         if status == 429:
             after = response.headers.get("retry-after", "")
             return LlmBusy(f"{said}" + (f"; it asks to wait {after} s" if after.isdigit() else ""))
         if status in (400, 413) and _TOO_LONG.search(words):
-            return PromptTooLong(f"{said}; set LOCAL_LLM_API_CONTEXT to the window that it was started with")
+            return LlmPromptTooLong(f"{said}; set {self._names.context} to the window that it was started with")
         if status in (408, 409, 425) or status >= 500:
             return LlmUnavailable(f"{said}; see its log")
         return LlmRefused(said)
 
     def _unreachable(self, path: str, error: Exception) -> LlmError:
         return LlmUnavailable(
-            f"no answer from {self._url}{path} ({_words(error)}); start the server there or correct "
-            "LOCAL_LLM_API_BASE_URL"
+            f"no answer from {self._url}{path} ({_words(error)}); start the server there or correct {self._names.url}"
         )
 
 

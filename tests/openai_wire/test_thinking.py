@@ -3,7 +3,7 @@
 import pytest
 
 from local_ai_server.backends.llm.chat_request import SpokenText, Wishes
-from local_ai_server.backends.llm.thinking import ThinkingFilter
+from openai_wire.thinking import ThinkingFilter
 
 
 def spoken(text, size, *, inside=False, complete=True):
