@@ -39,6 +39,9 @@ class TurnWords:
     around_answers: frozenset[str] = _NONE
     """What may stand beside it: "no, thank *you*"."""
 
+    corrections: frozenset[str] = _NONE
+    """What begins with these takes back what was said before, and does not go on with it."""
+
     # Sentences that cannot be over
     never_last: frozenset[str] = _NONE
     """No sentence ends in these, whatever mark a recogniser puts behind them."""

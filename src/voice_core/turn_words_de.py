@@ -26,6 +26,7 @@ GERMAN: Final = TurnWords(
         "natürlich selbstverständlich keine keiner alles gut wars war's",
     ),
     around_answers=words("das ist es alles war wäre schön sehr auf vielen besten nicht so dann auch ganz nein ja"),
+    corrections=words("entschuldigung verzeihung nein nee warten warte moment stopp stop halt"),
     never_last=words(
         "und oder weil wenn falls ob dass sondern bevor nachdem obwohl sowie äh ähm öhm im am zum zur beim vom ins dem",
         "des",

@@ -21,6 +21,7 @@ ENGLISH: Final = TurnWords(
         "course",
     ),
     around_answers=words("you it all not really of that very much so alright then"),
+    corrections=words("sorry no wait stop actually pardon excuse hold"),
     never_last=words(
         "and or but because since while if whether than though although unless until so",
         "a an the my your our their every um uh er erm",

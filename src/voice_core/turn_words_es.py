@@ -21,6 +21,7 @@ SPANISH: Final = TurnWords(
         "supuesto todo listo",
     ),
     around_answers=words("por favor muchas eso es de más muy bien así está desde señor señora sí no"),
+    corrections=words("perdón perdona perdone disculpe no espere espera alto"),
     never_last=words(
         "y e o u pero porque si aunque mientras ni sino el los las un unos unas mi tu su mis tus sus nuestro",
         "nuestra al del de en con para por sin desde hacia entre según contra quiero necesito quisiera",

@@ -22,6 +22,7 @@ FRENCH: Final = TurnWords(
     - words("à")
     | words("d'accord ok okay merci rien aucun aucune personne peut-être parfait entendu volontiers revoir bien sûr"),
     around_answers=words("au de s'il vous plaît plait te c'est ça beaucoup très à pas du tout bon madame monsieur"),
+    corrections=words("pardon excusez désolé désolée non attendez attends stop"),
     never_last=words(
         "et ou mais parce car lorsque puisque quoique ni que qu un une des du au aux mon ma",
         "mes ton ta tes son sa ses notre nos votre vos leurs je j tu de d chez vers dès",

@@ -23,6 +23,7 @@ ITALIAN: Final = TurnWords(
         "certamente basta assolutamente va",
     ),
     around_answers=words("per favore mille molte è tutto così molto di più a posto bene signora signore sì no"),
+    corrections=words("scusi scusa scusate no aspetti aspetta fermo"),
     never_last=words(
         "e ed o oppure ma se mentre né il gli un mio tuo suo nostro del dello della",
         "dei degli delle al allo alla ai agli alle nel nello nella nei nelle sul sulla dal dalla dai di con per in",

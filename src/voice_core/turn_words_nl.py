@@ -25,6 +25,7 @@ DUTCH: Final = TurnWords(
         "nooit misschien natuurlijk zeker geen alles prima",
     ),
     around_answers=words("dat is het alles was u je wel heel erg veel niet zo dan hoor ja nee"),
+    corrections=words("sorry pardon nee wacht stop"),
     never_last=words("en of maar omdat als indien hoewel voordat nadat zodat want eh uh ehm uhm de een mijn"),
     seldom_last=words(
         "het dat dit deze die uw jouw onze ons hun haar zijn geen ik u je jij wij we hij zij ze er men met voor van",

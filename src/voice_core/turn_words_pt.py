@@ -20,6 +20,7 @@ PORTUGUESE: Final = TurnWords(
         "ok okay obrigado obrigada tudo nada nenhum nenhuma talvez perfeito tchau adeus até logo seguro combinado bem",
     ),
     around_answers=words("por favor muito é só isso de mais está tá bom senhor senhora sim não que mesmo"),
+    corrections=words("desculpe desculpa perdão não espere espera pare"),
     never_last=words(
         "e ou mas porque se embora enquanto nem o os as um uns umas meu seu meus seus do da dos das",
         "ao de em com para por sem desde entre pelo pela quero preciso queria gostaria que eh",

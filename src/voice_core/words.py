@@ -54,6 +54,12 @@ def is_firm_answer(text: str, words: TurnWords = ENGLISH) -> bool:
     return is_answer(text, words) and any(token in words.firm_answers for token in tokens(text))
 
 
+def is_correction(text: str, words: TurnWords = ENGLISH) -> bool:
+    """It takes back what was said before, or wants the other to stop: "sorry, I meant", "no, wait"."""
+    found = tokens(text)
+    return bool(found) and found[0] in words.corrections
+
+
 def is_digits(text: str, words: TurnWords = ENGLISH) -> bool:
     """Only numbers: digits or number words."""
     found = tokens(text)

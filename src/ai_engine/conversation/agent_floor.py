@@ -19,8 +19,8 @@ from voice_core.gate import Gate
 from voice_core.history import History
 
 _FILLER_STALL_S = 2.0
-_FINAL_AFTER_S = 0.4
-"""From the first packet of an answer: a caller who had begun to go on before he heard it has been noticed by then."""
+_FINAL_AFTER_S = 0.6
+"""From the first packet of an answer: a caller who goes on with his turn in its first moments is noticed by then."""
 _LATE_AUDIO_S = 0.2
 """An end that overtook its audio on the way is waited for so long."""
 
@@ -44,7 +44,11 @@ class AgentFloor:
         history: History,
         settings: ConversationSettings,
         emit: Callable[[Decision], None],
+        *,
+        stirring: Callable[[float], bool] = lambda now: False,
     ) -> None:
+        """`stirring(now)`: the caller may be beginning to speak. No answer begins before that is known."""
+        self._stirring = stirring
         self._transport = transport
         self._playout = transport.played
         self._gate = gate
@@ -109,7 +113,9 @@ class AgentFloor:
         reply = self.reply
         if reply is None:
             return None
-        if reply.sounded and not reply.caller_reported:
+        if reply.backlog:
+            self._release(now)
+        if reply.sounded and not reply.caller_reported and not self._playout.paused:
             first_packet_at = self._playout.first_packet_at(reply.turn)
             if first_packet_at is not None and now - first_packet_at >= _FINAL_AFTER_S:
                 self.report_caller(reply)
@@ -212,6 +218,8 @@ class AgentFloor:
         """Use what the reply with the floor has, unless a filler is still being delivered."""
         reply, filler = self.reply, self.filler
         if reply is None or not reply.backlog:
+            return
+        if reply.answers and not reply.sounded and self._stirring(now):
             return
         if filler is not None:
             optional = filler.kind is ReplyKind.FILLER

@@ -24,7 +24,7 @@ from voice_core.interruption import Interruption
 from voice_core.turn_words import TurnWords
 from voice_core.turn_words_en import ENGLISH
 from voice_core.voice_activity import VoiceActivity
-from voice_core.words import tokens
+from voice_core.words import is_correction, tokens
 
 _ANSWER_GAP_S: Final = 1.0
 """Of the silence between a turn and its going on, no more than this is sent."""
@@ -32,6 +32,8 @@ _CUT_OFF_GAP_S: Final = 1.5
 """A caller who takes the floor back so soon had not finished."""
 _CUT_OFF_SPARE_S: Final = 0.5
 """In the middle of a number: as soon as so long after the end of the wait."""
+_LONGEST_GAP_S: Final = 2.5
+"""After a longer silence than this, what the caller says is a turn of its own, however late the answer came."""
 _GOES_ON_S: Final = 0.5
 """A sound so soon after one over the agent that came to nothing goes on with it: its beginning was half a word."""
 _GONE_ON_WITH_S: Final = 1.5
@@ -184,15 +186,41 @@ class CallerFloor:
 
     def take_back(self, utterance: Utterance, reply: Reply) -> None:
         """The adopted turn was not over: the caller goes on with it."""
+        self._reopen(utterance, reply, self.voice.started_at)
+
+    def _reopen(self, utterance: Utterance, reply: Reply, went_on_at: float) -> None:
         self._emit(Discard(reply.turn, reply.revision))
         self._history.withdraw(reply.turn)
-        self.end_of_turn.cut_off(1000 * (self.voice.started_at - utterance.voiced_until))
+        self.end_of_turn.cut_off(1000 * (went_on_at - utterance.voiced_until))
         self.end_of_turn.begin()
         self.utterance, self.adopted = utterance, None
         utterance.taken_back += 1
-        utterance.sent_until = max(utterance.sent_until, self.voice.started_at - _ANSWER_GAP_S)
+        utterance.sent_until = max(utterance.sent_until, went_on_at - _ANSWER_GAP_S)
         utterance.speculation_failed = False
         self.admit(utterance)
+
+    def may_join(self, reply: Reply) -> bool:
+        """What the caller says over `reply` can still be the rest of the turn that it answers."""
+        adopted, suspect = self.adopted, self.suspect
+        return (
+            adopted is not None
+            and suspect is not None
+            and adopted.turn == reply.turn
+            and not (reply.used_tools or reply.caller_reported)
+            and adopted.taken_back < self._settings.max_take_backs
+            and not is_correction(self.interruption.text or "" if self.interruption is not None else "", self._words)
+            and suspect.started_at - adopted.voiced_until <= _LONGEST_GAP_S
+        )
+
+    def join(self, reply: Reply) -> None:
+        """What was said over the first sound of `reply` is the rest of the turn that it answers."""
+        adopted, suspect = self.adopted, self.suspect
+        assert adopted is not None and suspect is not None
+        self.suspect = self.interruption = self.probe = None
+        if suspect.sent_any:
+            self._emit(Forget(suspect.turn))
+        self._reopen(adopted, reply, suspect.started_at)
+        adopted.voiced_until = self.voice.voiced_until
 
     # --- said over the agent ------------------------------------------------------------------------------------------
 

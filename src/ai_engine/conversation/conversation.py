@@ -79,7 +79,9 @@ class Conversation:
         self._turn = 0
         self._gate = Gate(capacity_ms=settings.withheld_ms, frame_ms=settings.frame_ms)
         self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit, words=words)
-        self._agent = AgentFloor(transport, self._gate, self.history, settings, self._emit)
+        self._agent = AgentFloor(
+            transport, self._gate, self.history, settings, self._emit, stirring=self._caller.voice.stirring
+        )
         self._events = ProviderEvents(
             self._agent,
             self._caller,

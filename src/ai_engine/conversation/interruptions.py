@@ -21,6 +21,9 @@ from voice_core.words import asks_about_now, tokens
 _SOON_ANSWERED_S: Final = 0.4
 """So long after a question people begin to answer it, whatever the agent says by then."""
 
+_JOINS_S: Final = 0.3
+"""Nobody reacts to an answer so soon after its first sound: who speaks by then goes on with what he was saying."""
+
 
 class Interruptions:
     """Emits `Announce`; whatever else is decided goes through the two floors."""
@@ -92,10 +95,24 @@ class Interruptions:
             self._emit(Announce("kept" if kept else "resumed", now, interruption.text or ""))
 
     def commit(self, now: float, detail: str) -> None:
-        """What the caller says over the agent takes the floor."""
+        """What the caller says over the agent takes the floor; or is the rest of his turn, which had not been over."""
         self._caller.voice.confirmed()
+        reply = self._agent.reply
+        if reply is not None and self._goes_on(reply, now):
+            self._agent.withdraw(now)
+            self._gate.committed()
+            self._on_taken()
+            self._caller.join(reply)
+            self._emit(Announce("took_back", now, detail))
+            return
         self.take_floor(now, detail)
         self._caller.promote_suspect()
+
+    def _goes_on(self, reply: Reply, now: float) -> bool:
+        """The caller began to speak as the first sound of `reply` came."""
+        suspect, heard_at = self._caller.suspect, self._playout.first_heard_at(reply.turn, now)
+        soon = suspect is not None and heard_at is not None and suspect.started_at - heard_at <= _JOINS_S
+        return reply.answers and soon and self._agent.filler is None and self._caller.may_join(reply)
 
     def take_floor(self, now: float, detail: str) -> None:
         """What the agent says ends here, for the reason `detail`."""

@@ -178,6 +178,8 @@ class PipelineProvider:
     def discard(self, turn: int, revision: int) -> None:
         if (work := self._works.get((turn, revision))) is not None:
             self._cancel(work)
+            if work.adopted:
+                self._stop_warming()
 
     def forget(self, turn: int) -> None:
         self._end_turn(turn)
@@ -187,9 +189,7 @@ class PipelineProvider:
 
     def interrupt(self, turn: int, heard: str) -> None:
         self._end_turn(turn)
-        if self._warming is not None:
-            self._warming.cancel()  # it primes what the caller did not hear
-            self._warming = None
+        self._stop_warming()
 
     def tool_result(self, tool_call_id: str, result: Mapping[str, Any]) -> None:
         self._log.warning("tool result without a tool call", tool_call_id=tool_call_id)
@@ -336,6 +336,12 @@ class PipelineProvider:
         self._history = history
         if self._warming is None or self._warming.done():
             self._warming = self._spawn(self._prime())
+
+    def _stop_warming(self) -> None:
+        """It primes an answer that the caller did not hear."""
+        if self._warming is not None:
+            self._warming.cancel()
+            self._warming = None
 
     async def _prime(self) -> None:
         assert self._call is not None
