@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 ONE_OF_THEM = 770
+MOST_OF_THE_SECOND = 5
 MOST_OF_THE_THIRD = 2
 
 
@@ -35,7 +36,7 @@ class Site:
         """The first engine's way to Asterisk."""
         small = {"calls": {"max_concurrent": MOST_OF_THE_THIRD, "when_full": "message", "max_messages": 1}}
         self.first = EngineProcess(home, pbx, 1, ari_port=ari.port)
-        self.second = EngineProcess(home, pbx, 2)
+        self.second = EngineProcess(home, pbx, 2, {"calls": {"max_concurrent": MOST_OF_THE_SECOND}})
         self.third = EngineProcess(home, pbx, 3, small)
         self.all = (self.first, self.second, self.third)
 
@@ -190,10 +191,10 @@ async def test_an_engine_whose_name_another_takes_says_so_and_leaves_its_callers
     await site.idle()
 
 
-async def test_the_dialplan_finds_an_engine_that_is_there(site: Site, sip_caller: SipCaller) -> None:
+async def test_the_dialplan_finds_the_engine_that_is_there_and_has_room(site: Site, sip_caller: SipCaller) -> None:
     await site.first.stop()
-    await site.second.stop()
     async with AsyncExitStack() as stack:
+        await greeted(stack, sip_caller, site.pbx, *[site.second.extension] * MOST_OF_THE_SECOND)
         await greeted(stack, sip_caller, site.pbx, *[ONE_OF_THEM] * MOST_OF_THE_THIRD)
         assert (await site.third.health())["calls"] == MOST_OF_THE_THIRD
     await site.idle()

@@ -17,13 +17,13 @@ class Peer:
     app: str
     since: float
     """When we began to listen for it."""
-    heard_at: float | None = None
+    beat_at: float | None = None
     """Its last heartbeat; None: there was none yet."""
     room: int = 0
     """How many more calls it would take."""
 
     def silent_s(self, now: float) -> float:
-        return now - (self.since if self.heard_at is None else self.heard_at)
+        return now - (self.since if self.beat_at is None else self.beat_at)
 
 
 class Peers:
@@ -45,7 +45,7 @@ class Peers:
     def trusted(self, app: str) -> bool:
         """Whether it surely is an engine's: named in full, or heard of. A pattern may also fit a stranger's."""
         peer = self._peers.get(app)
-        return app in self._patterns or (peer is not None and peer.heard_at is not None)
+        return app in self._patterns or (peer is not None and peer.beat_at is not None)
 
     def listed(self, apps: Iterable[str], now: float) -> None:
         """These are the applications that Asterisk knows now; who is not among them holds no callers."""
@@ -59,14 +59,14 @@ class Peers:
         """A heartbeat has come."""
         if self.includes(app):
             peer = self._peers.setdefault(app, Peer(app, now))
-            peer.heard_at, peer.room = now, room
+            peer.beat_at, peer.room = now, room
 
     def excuse(self, now: float) -> None:
         """We ourselves heard nothing for a while, whatever was sent: nobody's silence counts until now."""
         for peer in self._peers.values():
             peer.since = now
-            if peer.heard_at is not None:
-                peer.heard_at = now
+            if peer.beat_at is not None:
+                peer.beat_at = now
 
     @property
     def watching(self) -> bool:
@@ -81,7 +81,7 @@ class Peers:
     def alive(self, app: str, now: float) -> bool:
         """Whether its last heartbeat is recent."""
         peer = self._peers.get(app)
-        return peer is not None and peer.heard_at is not None and peer.silent_s(now) <= self.dead_after_s
+        return peer is not None and peer.beat_at is not None and peer.silent_s(now) <= self.dead_after_s
 
     def living(self, now: float) -> Sequence[str]:
         return tuple(app for app in self._peers if self.alive(app, now))
