@@ -3,7 +3,7 @@
     python -m benchmarks.line_widths [--short]
 
 CPU of one call-second in milliseconds, on one core: the RTP transport (socket, jitter buffer, decoding, encoding and
-playout), voice activity (16 calls in a batch: one inference for all of them) and the echo canceller while it works. Each
+playout), voice activity (16 calls in a batch, one inference for all) and the echo canceller while it works. Each
 is timed alone; the sums are what a call costs the media and voice-activity threads without its conversation.
 """
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import numpy as np
-from baresip import Account, AudioNotActive, AudioRestarted, Call, Config, Runtime, UserAgent
+from baresip import Account, AudioNotActive, AudioRestarted, Call, Config, Runtime, StaleHandleError, UserAgent
 
 from tools.call.wav import Pcm
 
@@ -89,6 +89,7 @@ async def wide_call(
         finally:
             moving.cancel()
             await asyncio.gather(moving, return_exceptions=True)
-            await native.hangup()
+            with contextlib.suppress(StaleHandleError):  # the far end was first
+                await native.hangup()
     finally:
         await runtime.close()
