@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,6 +26,7 @@ from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
 from ai_engine.media.transport import MediaTransport
 
+_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
@@ -121,25 +123,42 @@ class CallLine:
 
     async def _make_bridge(self) -> None:
         self._asked.add(self.bridge_id)
-        await channels.create_bridge(self._ari, self.bridge_id)
+        await _to_its_end(channels.create_bridge(self._ari, self.bridge_id))
         self._made.add(self.bridge_id)
 
     async def _make_media_channel(self, line: OpenLine) -> None:
         request = line.request
         self._asked.add(self.media_channel_id)
-        channel = await channels.external_media(
-            self._ari,
-            channel_id=self.media_channel_id,
-            external_host=request.external_host,
-            media_format=request.media_format,
-            transport=request.transport,
-            encapsulation=request.encapsulation,
-            connection_type=request.connection_type,
-            data=request.data,
-            transport_data=request.transport_data,
+        channel = await _to_its_end(
+            channels.external_media(
+                self._ari,
+                channel_id=self.media_channel_id,
+                external_host=request.external_host,
+                media_format=request.media_format,
+                transport=request.transport,
+                encapsulation=request.encapsulation,
+                connection_type=request.connection_type,
+                data=request.data,
+                transport_data=request.transport_data,
+            )
         )
         self._made.add(self.media_channel_id)
         await line.connected(self._ari, channel)
+
+
+async def _to_its_end(request: Coroutine[Any, Any, _T]) -> _T:
+    """What Asterisk makes; a cancelled call waits for it, too.
+
+    Asterisk would make it all the same, after it was told to destroy it, and nobody would know.
+    """
+    making = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await asyncio.wait((making,))
+        if not making.cancelled():
+            making.exception()
+        raise
 
 
 @contextlib.contextmanager
