@@ -205,7 +205,9 @@ class Engine:
             local_token=settings.local.token.get_secret_value(),
             rendered=RenderedSpeech(settings.state_folder / "rendered"),
             embedder=embedder,
+            environment=settings.environment,
         )
+        owned.push_async_callback(shared.clients.close)
         self._factories = {
             name: make_factory(name, provider.kind, provider.options, shared)
             for name, provider in settings.providers.items()

@@ -6,10 +6,20 @@ Secrets come from the environment alone. Each field says what it does and in whi
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from ai_engine.asterisk.ids import instance_of
 from ai_engine.config_file import ConfigError, Document, overlay, read_document, validate
@@ -273,6 +283,13 @@ class Settings(Section):
     state_folder: Path = Path("var")
     """Rendered speech and other things that can be made again."""
 
+    _environment: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The process's and `.env`: providers find their keys in it."""
+        return self._environment
+
     @model_validator(mode="after")
     def _guard_callers_data(self) -> Settings:
         if not is_loopback(self.http.bind) and not self.http.token.get_secret_value():
@@ -302,7 +319,9 @@ def load_settings(config: Path, env_file: Path, process: dict[str, str] | None =
     environment = read_environment(env_file, process)
     for path, (variable, value) in overrides(environment).items():
         _set(document, path, value, variable)
-    return validate(Settings, document)
+    settings = validate(Settings, document)
+    settings._environment = environment
+    return settings
 
 
 def _set(document: Document, path: SettingPath, value: str, variable: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -92,7 +92,7 @@ class OpenAiClient:
             )
         return listing, response.headers
 
-    async def answer(self, request: Mapping[str, Any], outcome: Outcome) -> AsyncIterator[str]:
+    async def answer(self, request: Mapping[str, Any], outcome: Outcome) -> AsyncGenerator[str, None]:
         """The pieces of text as they come; figures and tool calls go to `outcome`. Raises `LlmError`."""
         decoder = EventDecoder()
         complete = False

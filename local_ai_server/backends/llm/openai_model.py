@@ -14,13 +14,14 @@ from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from local_ai_server.backends.llm.chat_request import SpokenText, Wishes, answer_of, to_be_answered, without_text
-from local_ai_server.backends.llm.errors import LlmMisconfigured, LlmPromptTooLong, LlmUnavailable
+from local_ai_server.backends.llm.errors import LlmPromptTooLong, LlmUnavailable
 from local_ai_server.prompt_forms import plain
 from local_ai_server.prompts import Message, PromptFitter, PromptTooLong
 from model_worker.model import Answer, Cancelled
+from openai_wire.chat import chat_request, choose_model
 from openai_wire.client import OpenAiClient, SettingNames
 from openai_wire.stream import Outcome
-from openai_wire.vendors import STANDARD_SAMPLING, context_of, starts_in_thought, vendor_of
+from openai_wire.vendors import context_of, starts_in_thought, vendor_of
 
 _T = TypeVar("_T")
 _DEFAULT_CONTEXT: Final = 4096
@@ -65,7 +66,7 @@ class OpenAiModel:
         self._client = OpenAiClient(self._url, api_key or "", silence_s=first_token_s, names=_NAMES)
         try:
             listing, headers = self._models(start_wait_s)
-            entry = self._choose(listing, model)
+            entry = choose_model(listing, model, url=self._url, names=_NAMES)
         except BaseException:
             self.unload()
             raise
@@ -139,17 +140,15 @@ class OpenAiModel:
         return self._fitters.setdefault(session, PromptFitter(context_tokens=self._context_tokens))
 
     def _request(self, messages: Sequence[Message], wishes: Wishes, max_tokens: int) -> dict[str, Any]:
-        names = {name: name for name in STANDARD_SAMPLING} | dict(self._vendor.sampling)
-        return {
-            "model": self._model,
-            "messages": list(messages),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            self._vendor.max_tokens: max_tokens,
-            **({"stop": list(wishes.stop)} if wishes.stop else {}),
-            **{names[name]: value for name, value in wishes.overrides.items() if name in names},
-            **({} if self._thinking else self._vendor.no_thinking),
-        }
+        return chat_request(
+            self._vendor,
+            self._model,
+            messages,
+            max_tokens=max_tokens,
+            stop=wishes.stop,
+            sampling=wishes.overrides,
+            thinking=self._thinking,
+        )
 
     def _stream(self, request: dict[str, Any], cancelled: Cancelled, outcome: Outcome) -> Iterator[str]:
         """Pieces of text as they come. However it is left, the connection is free or closed before it returns."""
@@ -189,20 +188,6 @@ class OpenAiModel:
                 if time.monotonic() >= until:
                     raise
                 time.sleep(min(_RETRY_S, max(0.0, until - time.monotonic())))
-
-    def _choose(self, listing: Mapping[str, Any], wanted: str | None) -> Mapping[str, Any]:
-        """The entry of the model that is asked; one that the server does not list is taken at the user's word."""
-        entries = listing.get("data")
-        entries = [e for e in entries if isinstance(e, Mapping) and e.get("id")] if isinstance(entries, list) else []
-        if wanted is None:
-            if not entries:
-                raise LlmMisconfigured(f"{self._url}/models lists no model; load one there or set LOCAL_LLM_API_MODEL")
-            return dict(entries[0])
-        found = next((entry for entry in entries if entry["id"] == wanted), None)
-        if found is None and entries:
-            names = ", ".join(str(entry["id"]) for entry in entries[:8])
-            raise LlmMisconfigured(f"{self._url} has no model {wanted!r}; set LOCAL_LLM_API_MODEL to one of: {names}")
-        return found or {"id": wanted}
 
     def _wait(self, doing: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(doing, self._loop).result()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 from ai_engine.contexts import Context
 from ai_engine.conversation.embedding_worker import KnownAnswerMatcher, TextEmbedder
 from ai_engine.conversation.rendered import Progress, RenderedSpeech
+from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import CallInfo, Provider
 from voice_wire.audio import AudioFormat
 
@@ -30,6 +31,9 @@ class Services:
     clock: Callable[[], float] = time.monotonic
     matchers: dict[str, KnownAnswerMatcher] = field(default_factory=dict)
     """Known answers by context, made once each."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The process's and `.env`: where components find their keys, by the names that the configuration gives."""
+    clients: SharedClients = field(default_factory=SharedClients)
 
     def matcher(self, name: str, context: Context) -> KnownAnswerMatcher | None:
         """The known answers of the context of that name."""

@@ -1,0 +1,215 @@
+"""A language model behind OpenAI's chat completions: llama-server, vLLM, Ollama, a cloud, and local_ai_server's /v1.
+
+The server is asked once which models it has; its vendor's ways follow from that (`openai_wire.vendors`). A prompt that
+does not fit its window loses the older half of the conversation and is asked again. Thoughts of reasoning models are
+never part of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ai_engine.config_file import ConfigError
+from ai_engine.providers.components.component import ComponentFailed, Output
+from ai_engine.providers.components.options import Options, read_options
+from ai_engine.providers.services import CallScope
+from openai_wire.chat import chat_request, choose_model, ends_in_a_question
+from openai_wire.client import OpenAiClient, SettingNames
+from openai_wire.errors import LlmError, LlmPromptTooLong, LlmUnavailable
+from openai_wire.stream import Outcome
+from openai_wire.thinking import ThinkingFilter
+from openai_wire.vendors import Vendor, starts_in_thought, vendor_of
+from voice_core.history import Message
+from voice_wire.messages import Sampling
+
+log = structlog.get_logger(__name__)
+
+_MAX_TOKENS: Final = 160
+"""Of an answer whose sampling names no number: a spoken minute is about 200."""
+_TRIES: Final = 3
+"""Of a prompt that is too long; each is about half as long as the one before."""
+_PLAIN_OVERRIDES: Final = {"max_tokens", "stop", "sanitize_output"}
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it as http://host:port/v1")
+    if parts.username or parts.password:
+        raise ValueError("leave the key out of the address: name its environment variable as `key`")
+    return url.strip().rstrip("/")
+
+
+class OpenAiOptions(BaseModel):
+    """Where the server is and how it is asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: Annotated[str, AfterValidator(_http_url)]
+    """With its version, as in http://127.0.0.1:8000/v1."""
+    model: str | None = None
+    """As the server names it; may be left out where it has but one."""
+    key: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The environment variable that holds the key, as in OPENAI_API_KEY. None: it asks for none."""
+    timeout_s: float = Field(default=8.0, gt=0, le=120)
+    """Longest silence before the first token, and between two; a caller waits for it."""
+    thinking: bool = False
+    """Let a reasoning model think before it answers. Its thoughts are never spoken, but the caller waits for them."""
+
+
+class ModelServer:
+    """One server and model, shared by all calls."""
+
+    def __init__(self, options: OpenAiOptions, key: str) -> None:
+        self.options = options
+        self.vendor: Vendor | None = None
+        """None until the server has told."""
+        self.model = options.model or ""
+        self._names = SettingNames(
+            url="`base_url`", key=f"{options.key or 'the variable that `key` names'}", model="`model`",
+            timeout="`timeout_s`", context="a smaller `max_words`, or the server",
+        )  # fmt: skip
+        self.client = OpenAiClient(options.base_url, key, silence_s=options.timeout_s, names=self._names)
+        self._asking = asyncio.Lock()
+
+    async def ready(self) -> Vendor:
+        """Its vendor, asked for once. Raises `LlmError`."""
+        async with self._asking:
+            if self.vendor is None:
+                listing, headers = await self.client.models()
+                options = self.options
+                entry = choose_model(listing, options.model, url=options.base_url, names=self._names, only_one=True)
+                self.model = str(entry["id"])
+                self.vendor = vendor_of(listing, headers)
+                log.info("language_model_found", model=self.model, vendor=self.vendor.name, url=options.base_url)
+            return self.vendor
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.client.close()
+
+
+class OpenAiLanguageModel:
+    """One call's."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    async def start(self) -> None:
+        try:
+            await self._server.ready()
+        except LlmError as error:
+            raise _failed(error) from None
+
+    async def stop(self) -> None:
+        """The connections are the engine's."""
+
+    @asynccontextmanager
+    async def reply(
+        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool
+    ) -> AsyncIterator[Output[str]]:
+        async with aclosing(self._answer(messages, sampling)) as pieces:
+            yield _Pieces(pieces)
+
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Lets the server read the prompt, where it keeps what it read and nobody pays for it."""
+        try:
+            vendor = await self._server.ready()
+            if not vendor.caches_prefix:
+                return
+            request = self._request(vendor, messages, Sampling(max_tokens=1))
+            request["messages"] = ends_in_a_question(request["messages"])
+            async with aclosing(self._server.client.answer(request, Outcome())) as answer:
+                async for _ in answer:
+                    pass
+        except LlmError as error:
+            raise _failed(error) from None
+
+    async def _answer(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[str, None]:
+        """What may be said, as it comes. Raises `ComponentFailed`."""
+        for attempt in range(_TRIES):
+            try:
+                async with aclosing(self._spoken(messages, sampling)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except LlmPromptTooLong as error:  # nothing was said yet: it is refused before it is begun
+                shorter = without_older_half(messages)
+                if attempt == _TRIES - 1 or len(shorter) == len(messages):
+                    raise _failed(error) from None
+                log.info("prompt_shortened", messages=len(messages), left=len(shorter))
+                messages = shorter
+            except LlmError as error:
+                raise _failed(error) from None
+            else:
+                return
+
+    async def _spoken(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[str, None]:
+        vendor = await self._server.ready()
+        outcome = Outcome()
+        thinking = ThinkingFilter(inside=starts_in_thought(self._server.model))
+        begun = False
+        async with aclosing(self._server.client.answer(self._request(vendor, messages, sampling), outcome)) as answer:
+            async for text in answer:
+                if outcome.thoughts_apart:
+                    thinking.leave()
+                piece = thinking.feed(text)
+                piece = piece if begun else piece.lstrip()
+                if piece:
+                    begun = True
+                    yield piece
+        rest = thinking.rest(complete=outcome.finish_reason != "length")
+        if rest := rest if begun else rest.lstrip():
+            yield rest
+
+    def _request(self, vendor: Vendor, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        chat: list[Mapping[str, Any]] = [{"role": message.role, "content": message.content} for message in messages]
+        return chat_request(
+            vendor,
+            self._server.model,
+            chat,
+            max_tokens=sampling.max_tokens or _MAX_TOKENS,
+            stop=sampling.stop or (),
+            sampling=sampling.model_dump(exclude_none=True, exclude=_PLAIN_OVERRIDES),
+            thinking=self._server.options.thinking,
+        )
+
+
+def without_older_half(messages: Sequence[Message]) -> Sequence[Message]:
+    """System messages at the beginning and the newer half of the rest, the question always among it."""
+    first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    rest = messages[first:]
+    return [*messages[:first], *rest[len(rest) // 2 :]] if len(rest) > 1 else messages
+
+
+class _Pieces:
+    def __init__(self, pieces: AsyncGenerator[str, None]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        return await anext(self._pieces)
+
+    def adopt(self) -> None:
+        """The server knows no speculation."""
+
+
+def _failed(error: LlmError) -> ComponentFailed:
+    return ComponentFailed("llm", str(error), retryable=isinstance(error, LlmUnavailable))
+
+
+def openai_language_model(scope: CallScope, options: Options) -> OpenAiLanguageModel:
+    """Raises `ConfigError` where the variable that `key` names is not set."""
+    chosen = read_options(OpenAiOptions, options, "openai language model")
+    key = scope.services.environment.get(chosen.key, "") if chosen.key else ""
+    if chosen.key and not key:
+        raise ConfigError(f"openai language model: `key` names {chosen.key}, which is not set: set it in .env")
+    return OpenAiLanguageModel(scope.services.clients.get((chosen, key), lambda: ModelServer(chosen, key)))
