@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -54,12 +55,12 @@ class BridgedLine:
         self.ari = ari
         self.line = line
         self.echo = Echo(line.transport)
-        self.media_channel_id = f"line-test-{id(self)}"
-        self.bridge_id = f"line-test-bridge-{id(self)}"
+        number = uuid.uuid4().hex[:8]
+        self.media_channel_id = f"line-test-{number}"
+        self.bridge_id = f"line-test-bridge-{number}"
         self.digits = ""
         """Of all channels, in order."""
         self.bridged = asyncio.Event()
-        self.connected = asyncio.Event()
         self._media = media
         self._starts: asyncio.Queue[StasisStart] = asyncio.Queue()
 
@@ -69,9 +70,6 @@ class BridgedLine:
                 self._starts.put_nowait(event)
             case ChannelDtmfReceived(digit=digit):
                 self.digits += digit
-
-    async def connected_to_ari(self) -> None:
-        self.connected.set()
 
     async def serve(self) -> None:
         caller = (await self._starts.get()).channel.id
@@ -96,37 +94,64 @@ class BridgedLine:
         self.bridged.set()
 
 
-@contextlib.asynccontextmanager
-async def bridged_line(pbx: Pbx, media: MediaLoop, lines: LineKind, media_format: str) -> AsyncIterator[BridgedLine]:
-    """Dial the app inside and wait for `bridged`; afterwards all is given back."""
-    ari = AriClient(pbx.ari_url, pbx.ari_user, pbx.ari_password, pbx.app)
-    line = lines.open("line-test", media_format)
-    call = BridgedLine(ari, media, line)
-    async with ari:
-        events = asyncio.create_task(ari.run(call.noted, call.connected_to_ari))
+class Switchboard:
+    """One connection to Asterisk's ARI for as many calls as a test makes, one after the other."""
+
+    def __init__(self, ari: AriClient, media: MediaLoop) -> None:
+        self.ari = ari
+        self.connected = asyncio.Event()
+        self._media = media
+        self._call: BridgedLine | None = None
+
+    def noted(self, event: Event) -> None:
+        if self._call is not None:
+            self._call.noted(event)
+
+    async def is_connected(self) -> None:
+        self.connected.set()
+
+    @contextlib.asynccontextmanager
+    async def next_call(self, lines: LineKind, media_format: str) -> AsyncIterator[BridgedLine]:
+        """Dial the app inside and wait for `bridged`; afterwards all is given back."""
+        line = lines.open("line-test", media_format)
+        self._call = call = BridgedLine(self.ari, self._media, line)
+        serving = asyncio.create_task(call.serve())
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                await call.connected.wait()
-            serving = asyncio.create_task(call.serve())
-            try:
-                yield call
-            finally:
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
-            if not serving.cancelled():
+            yield call
+            if serving.done():
                 serving.result()
         finally:
-            media.remove(call.echo)
-            for destroyed in (
-                channels.hangup(ari, call.media_channel_id),
-                channels.destroy_bridge(ari, call.bridge_id),
-            ):
-                await destroyed
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            self._media.remove(call.echo)
+            await channels.hangup(self.ari, call.media_channel_id)
+            await channels.destroy_bridge(self.ari, call.bridge_id)
+            await asyncio.wrap_future(self._media.submit(line.transport.close()))
+        if call.echo.error is not None:
+            raise call.echo.error
+
+
+@contextlib.asynccontextmanager
+async def switchboard(pbx: Pbx, media: MediaLoop) -> AsyncIterator[Switchboard]:
+    """Connected."""
+    ari = AriClient(pbx.ari_url, pbx.ari_user, pbx.ari_password, pbx.app)
+    board = Switchboard(ari, media)
+    async with ari:
+        events = asyncio.create_task(ari.run(board.noted, board.is_connected))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await board.connected.wait()
+            yield board
+        finally:
             events.cancel()
             await asyncio.gather(events, return_exceptions=True)
-            await asyncio.wrap_future(media.submit(line.transport.close()))
-    if call.echo.error is not None:
-        raise call.echo.error
+
+
+@contextlib.asynccontextmanager
+async def bridged_line(pbx: Pbx, media: MediaLoop, lines: LineKind, media_format: str) -> AsyncIterator[BridgedLine]:
+    """One call, on a connection to the ARI of its own."""
+    async with switchboard(pbx, media) as board, board.next_call(lines, media_format) as call:
+        yield call
 
 
 def compare(said: Pcm, heard: Pcm) -> tuple[list[float], list[float]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from bridged_line import PATIENCE_S, babble, bridged_line, compare
+from bridged_line import PATIENCE_S, Switchboard, babble, compare, switchboard
 
 from ai_engine.media.audiosocket_line import AudioSocketLines
 from ai_engine.media.pacer import MediaLoop
@@ -40,12 +41,18 @@ async def lines(media: MediaLoop) -> AsyncIterator[AudioSocketLines]:
     await lines.stop()
 
 
+@pytest.fixture
+async def board(pbx: Pbx, media: MediaLoop) -> AsyncIterator[Switchboard]:
+    async with switchboard(pbx, media) as board:
+        yield board
+
+
 @pytest.mark.parametrize("media_format", ["slin", "slin16"])
 async def test_what_the_caller_says_comes_back(
-    pbx: Pbx, media: MediaLoop, lines: AudioSocketLines, sip_caller: SipCaller, media_format: str
+    pbx: Pbx, board: Switchboard, lines: AudioSocketLines, sip_caller: SipCaller, media_format: str
 ) -> None:
     async with (
-        bridged_line(pbx, media, lines, media_format) as call,
+        board.next_call(lines, media_format) as call,
         asyncio.timeout(PATIENCE_S),
         sip_caller.dial(pbx.sip_uri(700)) as phone,
     ):
@@ -63,10 +70,10 @@ async def test_what_the_caller_says_comes_back(
 
 
 async def test_digits_come_by_ari_once_and_are_no_sound(
-    pbx: Pbx, media: MediaLoop, lines: AudioSocketLines, sip_caller: SipCaller
+    pbx: Pbx, board: Switchboard, lines: AudioSocketLines, sip_caller: SipCaller
 ) -> None:
     async with (
-        bridged_line(pbx, media, lines, "slin") as call,
+        board.next_call(lines, "slin") as call,
         asyncio.timeout(PATIENCE_S),
         sip_caller.dial(pbx.sip_uri(700)) as phone,
     ):
@@ -81,3 +88,22 @@ async def test_digits_come_by_ari_once_and_are_no_sound(
     print(quality.known(), np.abs(heard).max())
     assert call.digits == "159#"
     assert np.abs(heard.astype(int)).max() < 500
+
+
+@pytest.mark.parametrize("calls", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+async def test_short_calls_stall_nothing(
+    pbx: Pbx, board: Switchboard, lines: AudioSocketLines, sip_caller: SipCaller, calls: int
+) -> None:
+    """A line that sends nothing keeps a channel locked, once in fifty such calls: no request is answered then."""
+    took_s = []
+    for _ in range(calls):
+        begun_s = time.monotonic()
+        async with (
+            board.next_call(lines, "slin16") as call,
+            asyncio.timeout(PATIENCE_S),
+            sip_caller.dial(pbx.sip_uri(700)),
+        ):
+            await call.bridged.wait()
+        took_s.append(time.monotonic() - begun_s)
+    print(f"{calls} calls of {min(took_s):.2f} to {max(took_s):.2f} s")
+    assert call.line.transport.line_quality().send_errors == 0
