@@ -245,6 +245,22 @@ async def test_addresses_are_compared_as_addresses(media: MediaLoop, allowed: st
     await lines.stop()
 
 
+async def test_ipv6_is_told_to_asterisk_in_brackets(media: MediaLoop) -> None:
+    lines = AudioSocketLines(media, bind="::1", port=0, advertise=None, allowed_sources=["0::1"], downstream_ms=80)
+    try:
+        await lines.start()
+    except MediaError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    line = lines.open("call", "slin")
+    assert line.request.external_host == f"[::1]:{lines.port}"
+    reader, writer = await asyncio.open_connection("::1", lines.port)
+    writer.write(naming(line))
+    assert await Connection(reader, writer).next() == [Message(SLIN, bytes(320))]
+    writer.close()
+    await closed(media, line)
+    await lines.stop()
+
+
 async def test_a_crowd_of_silent_connections_does_not_keep_asterisk_out(
     lines: AudioSocketLines, media: MediaLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
