@@ -81,7 +81,7 @@ class Lead:
 
     @property
     def end_unmarked(self) -> bool:
-        """The last frame has begun, and no mark has been sent after it: if no frame follows, one should tell its end."""
+        """The last frame has begun, and no mark was sent after it: if no frame follows, one should tell its end."""
         return not self._end_marked and not self._frames
 
     def mark(self, played: Place, *, trailing: bool = False) -> str:
