@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from bridged_line import PATIENCE_S, Switchboard, babble, compare, switchboard
 
+from ai_engine.asterisk import channels
+from ai_engine.asterisk.errors import AriNotFound
 from ai_engine.media.audiosocket_line import AudioSocketLines
 from ai_engine.media.pacer import MediaLoop
 from tools.pbx_instance import Pbx
@@ -107,3 +109,21 @@ async def test_short_calls_stall_nothing(
         took_s.append(time.monotonic() - begun_s)
     print(f"{calls} calls of {min(took_s):.2f} to {max(took_s):.2f} s")
     assert call.line.transport.line_quality().send_errors == 0
+
+
+async def test_a_connection_that_closes_ends_the_media_channel(
+    pbx: Pbx, board: Switchboard, media: MediaLoop, lines: AudioSocketLines, sip_caller: SipCaller
+) -> None:
+    """So an engine that dies leaves no media channel behind."""
+    async with (
+        board.next_call(lines, "slin") as call,
+        asyncio.timeout(PATIENCE_S),
+        sip_caller.dial(pbx.sip_uri(700)),
+    ):
+        await call.bridged.wait()
+        assert await channels.get_channel(board.ari, call.media_channel_id)
+        await asyncio.wrap_future(media.submit(call.line.transport.close()))
+        with pytest.raises(AriNotFound):
+            while True:
+                await channels.get_channel(board.ari, call.media_channel_id)
+                await asyncio.sleep(0.02)
