@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from agent_fixture import eventually
 from breakable import CuttableLine
-from several_engines import WITHIN_S, EngineProcess, all_started, all_stopped, nothing_left, require_voice_activity
+from several_engines import has_calls, nothing_left, require_voice_activity
 
+from tools.load_test.engines import ONE_OF_SEVERAL, WITHIN_S, EngineProcess, all_started, all_stopped
 from tools.pbx_instance import Pbx, PbxUnavailable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
-ONE_OF_THEM = 770
 MOST_OF_THE_SECOND = 5
 MOST_OF_THE_THIRD = 2
 
@@ -41,7 +41,7 @@ class Site:
         self.all = (self.first, self.second, self.third)
 
     async def calls(self) -> int:
-        return sum([(await engine.health())["calls"] for engine in self.all if engine.stack.engine.running])
+        return sum([(await engine.health())["calls"] for engine in self.all if engine.running])
 
     async def idle(self) -> None:
         await eventually(self.calls, lambda count: count == 0, WITHIN_S)
@@ -179,12 +179,12 @@ async def test_an_engine_whose_name_another_takes_says_so_and_leaves_its_callers
         await namesake.start()
         try:
             await eventually(namesake.health, lambda health: health["calls"] == 1, WITHIN_S)
-            await first.calls(0)
+            await has_calls(first, 0)
             assert "another engine took the Stasis application" in (await first.health())["reason"]
             assert (await first.health())["status"] == "degraded"
             await call.wait_for_agent(timeout_s=WITHIN_S, since_s=taken_s)
             await call.hangup()
-            await namesake.calls(0)
+            await has_calls(namesake, 0)
         finally:
             await namesake.stop()
     await eventually(first.health, lambda health: health["status"] == "ok", WITHIN_S)
@@ -195,6 +195,6 @@ async def test_the_dialplan_finds_the_engine_that_is_there_and_has_room(site: Si
     await site.first.stop()
     async with AsyncExitStack() as stack:
         await greeted(stack, sip_caller, site.pbx, *[site.second.extension] * MOST_OF_THE_SECOND)
-        await greeted(stack, sip_caller, site.pbx, *[ONE_OF_THEM] * MOST_OF_THE_THIRD)
+        await greeted(stack, sip_caller, site.pbx, *[ONE_OF_SEVERAL] * MOST_OF_THE_THIRD)
         assert (await site.third.health())["calls"] == MOST_OF_THE_THIRD
     await site.idle()
