@@ -11,7 +11,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from agent_fixture import CONTEXTS, NO_FILLER, Agent, ask, asterisk_variables, eventually, greeted, require_models
+from agent_fixture import (
+    CONTEXTS,
+    NO_FILLER,
+    Agent,
+    agent_events,
+    ask,
+    asterisk_variables,
+    eventually,
+    greeted,
+    require_models,
+)
 from breakable import BreakableAgent, CuttableLine, children, gone, ports_free, resident_kib, worker_of
 
 from tools.call import CallError, SipCall, SipCaller
@@ -153,6 +163,23 @@ async def test_talk_goes_on_while_ari_is_lost_and_all_is_set_right_afterwards(
         assert "yellow" in await agent.words(await ask(staying, question))
         assert "yellow" in await agent.words(await ask(coming, question))
     await agent.nothing_left()
+
+
+async def test_a_torn_media_websocket_sends_the_caller_to_the_fallback(
+    agent: BreakableAgent, sip_caller: SipCaller
+) -> None:
+    """Asterisk hangs its channel up, and takes no second connection for it."""
+    headers = {"X-AI-CONTEXT": "default", "X-AI-TRANSPORT": "websocket", "X-AI-TRANSPORT-FORMAT": "slin16"}
+    async with (
+        agent_events(agent) as events,
+        sip_caller.dial(agent.pbx.sip_uri(750), headers=headers) as call,
+    ):
+        await call.wait_for_agent(timeout_s=30.0)
+        agent.ari.cut()  # the events of ARI, too: how the media channel ended is nowhere to be read
+        ended = await events.next("call_ended", within_s=60.0)
+    assert ended["outcome"] in {"fell_back", "failed"}  # by ARI, or by the transport that waited for it in vain
+    await agent.nothing_left(60.0)
+    await agent.ready()
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "crashed"])
