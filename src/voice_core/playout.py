@@ -82,6 +82,7 @@ class Playout:
         self._in_flight: deque[_Sounding] = deque()
         """Sent and not yet heard, oldest first."""
         self._heard_powers: deque[tuple[float, float]] = deque(maxlen=_ECHO_MEMORY_FRAMES)
+        """When a frame began and its power, oldest first; without those that a louder one came after."""
         self._fade: tuple[TurnSound, bytes] | None = None
         """A last frame, where sound was cut, and the turn it is of."""
         self._fade_in_next = False
@@ -370,10 +371,12 @@ class Playout:
     def loudest_dbfs(self, now: float, window_s: float) -> float:
         """Level (RMS of a frame) of the loudest agent sound of the last `window_s`: what an echo may stem from."""
         now = self._advance(now)
+        since = now - window_s
         loudest = 0.0
         for at, power in self._heard_powers:
-            if at >= now - window_s and power > loudest:
+            if at >= since:  # each is louder than all that come after it
                 loudest = power
+                break
         for sounding in self._in_flight:
             if sounding.begins > now:
                 break
@@ -413,7 +416,10 @@ class Playout:
                 if record.first_heard_at is None:
                     record.first_heard_at = heard_at
                 self._last_heard_at = heard_at
-                self._heard_powers.append((begins, power))
+                powers = self._heard_powers
+                while powers and powers[-1][1] <= power:
+                    powers.pop()
+                powers.append((begins, power))
         return now
 
     def _shift(self, by_s: float, *, after: float) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -395,6 +398,18 @@ def test_the_level_that_may_echo_is_that_of_the_last_sounds():
     assert line.playout.loudest_dbfs(line.now, 0.45) == loud
     line.run(0.3)
     assert line.playout.loudest_dbfs(line.now, 0.45) < -60
+
+
+def test_the_loudest_is_the_greatest_of_all_frames_of_the_window():
+    line = Line(PCM_8K)
+    levels = random.Random(4).sample(range(100, 30000), 120)
+    line.playout.play(1, b"".join(level.to_bytes(2, "little") * 160 for level in levels), "", line.now)
+    for sent in range(1, len(levels)):
+        line.run(FRAME_S)
+        begins = [100.0 + FRAME_S * number for number in range(sent)]
+        at = line.now - FRAME_S / 2
+        in_window = [level for begin, level in zip(begins, levels, strict=False) if begin >= at - 0.45]
+        assert line.playout.loudest_dbfs(at, 0.45) == pytest.approx(20 * math.log10(max(in_window) / 32768), abs=0.01)
 
 
 def test_long_turns_do_not_keep_what_was_sent():
