@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from chan_websocket import ChanWebsocket, connection_pair
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ai_engine.media.lines import MediaError
 from ai_engine.media.transport import FrameKind
@@ -406,6 +408,54 @@ def test_trap_9_what_asterisk_played_late_was_heard_late(line: Line) -> None:
     assert not line.transport.played.finished(1, line.now)
     line.run(6)
     assert line.transport.played.finished(1, line.now)
+
+
+STEPS = ["both", "both", "ours", "theirs", "say", "end", "pause", "resume", "flush", "hear", "xoff", "xon"]
+
+
+@given(st.lists(st.sampled_from(STEPS), max_size=80))
+@settings(deadline=None)
+def test_whatever_happens_in_whatever_order_the_next_turn_is_heard_whole(script: list[str]) -> None:
+    line = Line()
+    turn, heard_ms = 1, 0.0
+    wire = encode(tone(0.02), "mulaw")
+    for step in script:
+        match step:
+            case "both":
+                line.run(3)
+            case "ours":
+                line.ours()
+            case "theirs":
+                line.asterisk.tick()
+            case "say":
+                line.say(turn, 0.3)
+            case "end":
+                line.end(turn)
+                turn += 1
+            case "hear":
+                line.asterisk.say(wire)
+            case "xoff" | "xon":
+                line.asterisk.event(f"MEDIA_{step.upper()}")
+            case "flush":
+                line.transport.flush(line.now)
+                turn += 1
+            case _:
+                getattr(line.transport, step)(line.now)
+        now_heard_ms = line.transport.played.heard_ms(turn, line.now)
+        assert step in {"end", "flush"} or now_heard_ms >= heard_ms
+        heard_ms = line.transport.played.heard_ms(turn, line.now)
+    line.asterisk.event("MEDIA_XON")
+    line.transport.flush(line.now)
+    line.run(90)
+    assert line.asterisk.played[-1] is None
+    said = line.say(99, 1.0, hz=700)
+    line.end(99)
+    line.run(90)
+    assert line.sound.endswith(said)
+    assert line.transport.played.finished(99, line.now)
+    assert line.asterisk.most_queued < 60
+    assert line.transport.stats.malformed == 0
+    line.close()
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
