@@ -8,12 +8,14 @@
 `cancelled`  the engine with the canceller always at work
 `wideband`   the engine on G.722 lines: 16 kHz both ways, a codec with a state, voice activity at 16 kHz
 
-On standard output: one JSON line with the ports, then one per `mark` read from standard input; `stop` ends it.
+On standard output: one JSON line with the ports, then one per `mark` read from standard input; `stop` ends it. With a
+fourth argument, a number, the media thread is profiled from the first `mark` on, and `profile` tells so many functions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import json
 import resource
 import sys
@@ -32,7 +34,7 @@ from ai_engine.conversation.decisions import Adopt, Decision, Say, Speculate, Tr
 from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.echo import guards_for
-from ai_engine.media.pacer import MediaLoop, settle_interpreter
+from ai_engine.media.pacer import FRAME_S, MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import PT_G722, write_header
 from ai_engine.media.rtp_transport import RtpTransport
@@ -115,14 +117,57 @@ class PromptProvider:
                 self.media.provider_event(AgentAudioDone(decision.turn, decision.revision))
 
 
-def _report(extra: Callable[[], dict[str, float]]) -> None:
+def _report(extra: Callable[[], dict[str, float]], profiler: MediaProfile | None = None) -> None:
     """Answer the marks of standard input until it says stop."""
     for line in sys.stdin:
-        if line.strip() == "stop":
+        word = line.strip()
+        if word == "stop":
             return
+        if word == "profile" and profiler is not None:
+            print(json.dumps(profiler.found()), flush=True)
+            continue
         usage = resource.getrusage(resource.RUSAGE_SELF)
         figures = {"cpu_s": usage.ru_utime + usage.ru_stime, "at_s": time.monotonic(), "rss_mb": _rss_mb(), **extra()}
+        if profiler is not None:
+            profiler.begin()
         print(json.dumps(figures), flush=True)
+
+
+class MediaProfile:
+    """cProfile on the media thread."""
+
+    def __init__(self, media: MediaLoop, n_calls: int, top: int) -> None:
+        self._media = media
+        self._n_calls = n_calls
+        self._top = top
+        self._profile = cProfile.Profile()
+        self._began = 0.0
+        self._blocks = 0
+
+    def begin(self) -> None:
+        self._began, self._blocks = time.monotonic(), sys.getallocatedblocks()
+        self._media.post(self._profile.enable)
+
+    def found(self) -> dict[str, Any]:
+        """The functions with the most time of their own: name, share, and microseconds of a call's tick."""
+        blocks = sys.getallocatedblocks() - self._blocks
+        call_seconds = (time.monotonic() - self._began) * self._n_calls
+        done = threading.Event()
+        self._media.post(lambda: (self._profile.disable(), done.set()))
+        done.wait()
+        self._profile.create_stats()
+        times: dict[str, float] = {}
+        for (file, line, function), (_, _, own_s, _, _) in self._profile.stats.items():  # type: ignore[attr-defined]
+            name = f"{Path(file).stem}.{function}" if line else function.strip("<>")
+            times[name] = times.get(name, 0.0) + own_s
+        whole_s = sum(times.values())
+        most = sorted(times.items(), key=lambda item: -item[1])[: self._top]
+        ticks = call_seconds / FRAME_S
+        return {
+            "top": [[name, round(own_s / whole_s, 4), round(1e6 * own_s / ticks, 3)] for name, own_s in most],
+            "tick_us": round(1e6 * whole_s / ticks, 1),
+            "blocks_per_call_second": round(blocks / call_seconds, 2),
+        }
 
 
 def _rss_mb() -> float:
@@ -141,7 +186,7 @@ async def _serve_floor(n_calls: int) -> None:
         transport.close()
 
 
-async def _serve(program: str, n_calls: int, first_port: int) -> None:
+async def _serve(program: str, n_calls: int, first_port: int, profile_top: int = 0) -> None:
     media = MediaLoop()
     media.start()
     ports = RtpPorts(first_port, first_port + 2 * n_calls + 200, host="127.0.0.1")
@@ -202,7 +247,8 @@ async def _serve(program: str, n_calls: int, first_port: int) -> None:
             "frames_unjudged": detector.frames_left_out if detector is not None else 0,
         }
 
-    await asyncio.to_thread(_report, extra)
+    profiler = MediaProfile(media, n_calls, profile_top) if profile_top else None
+    await asyncio.to_thread(_report, extra, profiler)
     for call in calls:
         await call.close()
     if detector is not None:
@@ -216,12 +262,12 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def main(program: str, n_calls: int, first_port: int) -> None:
-    serving = _serve_floor(n_calls) if program == "floor" else _serve(program, n_calls, first_port)
+def main(program: str, n_calls: int, first_port: int, profile_top: int = 0) -> None:
+    serving = _serve_floor(n_calls) if program == "floor" else _serve(program, n_calls, first_port, profile_top)
     threading.current_thread().name = program
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))
