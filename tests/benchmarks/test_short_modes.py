@@ -10,6 +10,7 @@ import pytest
 
 SHORT = [
     ("worker_ipc", ["--calls", "50"], "worker_ipc"),
+    ("sound_extras", ["--short"], "sound_extras"),
     pytest.param("engine_load", ["--short"], "engine_load", marks=pytest.mark.models),
     pytest.param("line_widths", ["--short"], "line_widths", marks=pytest.mark.models),
     pytest.param("known_answers", ["--short"], "known_answers", marks=pytest.mark.models),
