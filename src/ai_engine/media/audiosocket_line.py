@@ -106,7 +106,7 @@ class AudioSocketLines:
         """
         self.formats: Mapping[str, AudioFormat] = {name: wire for name, (_, wire) in FORMATS.items()}
         self.refused: Counter[str] = Counter()
-        """Connections that were closed, by reason: address, unknown, silent, malformed, crowd."""
+        """Connections that were closed, by reason: address, unknown, silent, malformed, crowd, not accepted."""
         self._media = media
         self._bind, self._port, self._advertise = bind, port, advertise or bind
         self._allowed = frozenset(map(_plain, allowed_sources))
@@ -169,7 +169,7 @@ class AudioSocketLines:
         if listener is not None:
             listener.close()
         if self.refused:
-            _log.info("audiosocket_refused", **self.refused)
+            _log.info("audiosocket_refused_in_all", **self.refused)
 
     def open(self, call_id: str, media_format: str) -> AudioSocketLine:
         """A call's line, in one of `formats`. Raises `MediaError` for another, and before `start`."""
@@ -203,7 +203,7 @@ class AudioSocketLines:
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:  # no descriptor left, or it is gone again
-                _log.warning("audiosocket_accept_failed", error=error.strerror)
+                self._refuse("not accepted", str(error.strerror))
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
             if _plain(address[0]) not in self._allowed:
@@ -242,12 +242,12 @@ class AudioSocketLines:
         line.arrived(connection)
         return True
 
-    def _refuse(self, reason: str, address: str) -> None:
+    def _refuse(self, reason: str, about: str) -> None:
         """Count it; log the first, the second, the fourth … so that a flood does not fill the log."""
         self.refused[reason] += 1
         count = self.refused[reason]
         if count & (count - 1) == 0:
-            _log.warning("audiosocket_refused", reason=reason, address=address, count=count)
+            _log.warning("audiosocket_refused", reason=reason, about=about, count=count)
 
 
 async def _first_message(connection: socket.socket) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ from ai_engine.asterisk.events import Channel
 from ai_engine.media import audiosocket_line
 from ai_engine.media.audiosocket import SLIN, UUID, AudioSocketParser, Message, message
 from ai_engine.media.audiosocket_line import AudioSocketLine, AudioSocketLines
+from ai_engine.media.audiosocket_transport import AudioSocketTransport
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
 
@@ -349,3 +351,48 @@ async def test_stopping_gives_everything_back_and_may_be_done_twice(media: Media
     with pytest.raises(MediaError, match="not started"):
         lines.open("call", "slin")
     assert lines.waiting == 0
+
+
+async def test_a_fault_before_the_call_ticks_is_told_at_its_first_tick(
+    lines: AudioSocketLines, media: MediaLoop
+) -> None:
+    line = lines.open("call", "slin")
+    async with connection(lines, naming(line)) as asterisk:
+        await asterisk.next()
+        asterisk.writer.write(b"nonsense")
+        async with asyncio.timeout(PATIENCE_S):
+            while media.figures().sessions:
+                await asyncio.sleep(0.005)
+        assert line.transport.line_quality().malformed == 1
+        with pytest.raises(MediaError, match="lost step"):
+            line.transport.receive(1.0)
+        await closed(media, line)
+
+
+async def test_a_connection_that_comes_when_the_media_loop_has_ended_is_closed(lines: AudioSocketLines) -> None:
+    ended = MediaLoop()
+    line = AudioSocketLine(AudioSocketTransport("slin"), lines.open("call", "slin").request, ended)
+    ours, theirs = socket.socketpair()
+    line.arrived(ours)
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+async def test_listening_goes_on_when_a_connection_cannot_be_taken(
+    lines: AudioSocketLines, media: MediaLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    accept, refusals = loop.sock_accept, [OSError(errno.EMFILE, "too many open files")]
+
+    async def reluctant(listener: socket.socket) -> tuple[socket.socket, object]:
+        if refusals:
+            raise refusals.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", reluctant)
+    line = lines.open("call", "slin")
+    async with connection(lines), connection(lines, naming(line)) as asterisk:
+        await asterisk.next()
+        await closed(media, line)
+    assert not refusals
+    assert lines.refused["not accepted"] == 1
