@@ -68,11 +68,13 @@ def markdown(report: Report, at_once: int, machine: dict[str, float]) -> str:
     ]
     table = markdown_table(("cycle", "calls", "failed", "seconds", "RSS MB", "threads"), rows)
     wrong = "\n".join(f"- {complaint.splitlines()[0][:200]}" for complaint in report.complaints) or "Nothing was wrong."
-    return (
-        f"\n{calls} calls, {at_once} at once, in {seconds:.0f} s; {failed} failed; {machine_line(machine)}. Memory after "
-        f"the last cycle: {report.growth:.3f} of that after the second. Longest pauses of the garbage collector, by "
-        f"generation: {', '.join(f'{ms:.1f}' for ms in report.gc_longest_ms)} ms.\n\n{wrong}\n\n{table}\n\n{ends}\n"
+    pauses = ", ".join(f"{ms:.1f}" for ms in report.gc_longest_ms)
+    said = (
+        f"{calls} calls, {at_once} at once, in {seconds:.0f} s; {failed} failed; {machine_line(machine)}. "
+        f"Memory after the last cycle: {report.growth:.3f} of that after the second. "
+        f"Longest pauses of the garbage collector, by generation: {pauses} ms."
     )
+    return f"\n{said}\n\n{wrong}\n\n{table}\n\n{ends}\n"
 
 
 if __name__ == "__main__":
