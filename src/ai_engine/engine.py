@@ -297,6 +297,7 @@ class Engine:
     async def _on_connected(self) -> None:
         self.metrics.ari_connected.set(1)
         self.metrics.ari_reconnects.inc()
+        await self._survivors.say_alive()
         await reconcile(
             self._ari,
             live_calls=self._reception.live_calls,

@@ -18,14 +18,16 @@ from ai_engine.asterisk.events import UserEvent
 _log = structlog.get_logger(__name__)
 
 CHECK_NAME = "parley-check"
-_MOST_PATIENCE_S = 12.0
+_MOST_PATIENCE_S = 10.0
 
 
 class SubscriptionCheck:
     """One client's. `run` is a task beside `AriClient.run`; `heard` gets its user events.
 
-    Costs one request each `every_s`. A check that is not back within `answer_s` ends the connection; where that did not
-    help, the next one is given twice the time, so that a slow Asterisk is not kept busy with reconnects.
+    Costs one request each `every_s`. A check that is not back in time ends the connection. The first one after each
+    connect has `answer_s`, for that is when applications go out of service; later ones have more, because to connect
+    anew costs those calls that come in that moment. Where connecting anew did not help, the first check is given twice
+    the time, so that a slow Asterisk is not kept busy with it.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class SubscriptionCheck:
         self._expected = ""
         self._came = asyncio.Event()
         self._patience_s = answer_s
+        self._proven = -1
+        """The last connection over which a check came back."""
         self._lost = False
 
     @property
@@ -82,16 +86,17 @@ class SubscriptionCheck:
             _log.debug("asterisk.subscription_unknown", error=str(error))  # the socket's own heartbeat judges that
             return ""
         else:
-            failure = "" if await self._comes_back() else f"no event came for {self._patience_s:g} s"
+            patience_s = _MOST_PATIENCE_S if self._proven == connection else self._patience_s
+            failure = "" if await self._comes_back(patience_s) else f"no event came for {patience_s:g} s"
         if self._ari.connection != connection or not self._ari.connected:
             return ""  # what was asked of one connection says nothing of the next
         if not failure:
-            self._lost, self._patience_s = False, self._answer_s
+            self._lost, self._patience_s, self._proven = False, self._answer_s, connection
         return failure
 
-    async def _comes_back(self) -> bool:
+    async def _comes_back(self, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(within_s):
                 await self._came.wait()
         except TimeoutError:
             return False

@@ -113,6 +113,11 @@ class Survivors:
         """A caller is in our application: his call is counted by `room` from now on."""
         self._moving.pop(channel_id, None)
 
+    async def say_alive(self) -> None:
+        """Tell the others at once, before our own callers are cared for: they may be about to take them."""
+        self._listed_at = -_LIST_EVERY_S
+        await self._beat()
+
     async def run(self) -> None:
         """Send heartbeats and look after silent engines, for ever."""
         try:
