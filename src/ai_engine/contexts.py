@@ -37,6 +37,7 @@ from ai_engine.conversation.known_answers import KnownAnswer as Pair
 from ai_engine.conversation.known_answers import Thresholds
 from ai_engine.conversation.reply_prompt import HONEST_LINE
 from ai_engine.day_words import HOURS_VARIABLES, PART_VARIABLES, day_values, every_part, words_of
+from ai_engine.default_sentences import sentences
 from ai_engine.templates import Template, clean_value
 
 _DEFAULTS: Final = Thresholds()
@@ -173,13 +174,16 @@ class Context(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _farewell_that_fits(cls, data: Any) -> Any:
-        """Nobody who is hung up on is told that he will be put through."""
-        if isinstance(data, dict) and "giving_up" not in data:
-            fallback = data.get("fallback")
-            if isinstance(fallback, dict) and fallback.get("act") == "hang_up":
-                return {**data, "giving_up": _GIVING_UP_AND_HANGING_UP}
-        return data
+    def _default_sentences(cls, data: Any) -> Any:
+        """In the language of the context; and nobody who is hung up on is told that he will be put through."""
+        if not isinstance(data, dict):
+            return data
+        fallback = data.get("fallback")
+        hangs_up = isinstance(fallback, dict) and fallback.get("act") == "hang_up"
+        found: dict[str, Any] = {"giving_up": _GIVING_UP_AND_HANGING_UP} if hangs_up else {}
+        if isinstance(language := data.get("language"), str):
+            found |= sentences(language, hangs_up=hangs_up)
+        return {**found, **data}
 
     @field_validator("disclose_ai")
     @classmethod

@@ -37,6 +37,8 @@ __all__ = ["Phrase", "PhraseCutter", "speakable"]
 _LIST_NUMBER: Final = re.compile(r"\d{1,2}[.)]")
 _LINK_TARGET_CHARACTERS: Final = 300
 _CONTROL_CHARACTERS: Final = 44
+_MARKS: Final = 16
+"""So many marks and closing quotes in a row belong together; more begin anew."""
 _LEAN_WORDS: Final = 4
 """How far past its limit a phrase may run for a better place to be cut."""
 _FIGURE_WORDS: Final = 8
@@ -140,9 +142,10 @@ class PhraseCutter:
     def _wide_mark_end(self, *, at_end: bool) -> int | None:
         """Where the marks and closing quotes that begin here end; None while more may come."""
         end = self._at + 1
-        while end < len(self._text) and self._text[end] in AFTER_WIDE_MARKS:
+        most = min(len(self._text), self._at + _MARKS)  # or a stream of nothing else would be looked through each time
+        while end < most and self._text[end] in AFTER_WIDE_MARKS:
             end += 1
-        return end if end < len(self._text) or at_end else None
+        return end if end < len(self._text) or end - self._at >= _MARKS or at_end else None
 
     def _is_inside_figure(self, after: int) -> bool:
         text = self._text

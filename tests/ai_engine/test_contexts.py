@@ -9,6 +9,7 @@ import pytest
 
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import Context, find_context, load_contexts
+from voice_core.turn_words_by_language import LISTED
 
 NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 MINIMAL = "greeting: Hello.\nprompt: You are Joe.\n"
@@ -186,6 +187,33 @@ def test_nobody_who_is_hung_up_on_is_told_that_he_will_be_put_through():
     assert "Goodbye" in Context(greeting="Hi.", prompt="x", fallback={"act": "hang_up"}).giving_up
     own = Context(greeting="Hi.", prompt="x", fallback={"act": "hang_up"}, giving_up="So long.")
     assert own.giving_up == "So long."
+
+
+SAID_BY_ITSELF = (
+    "are_you_there", "filler", "farewell", "apology", "giving_up", "reconnected", "busy", "no_information", "time_up",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", sorted(LISTED))
+def test_what_an_agent_says_by_itself_is_in_the_language_of_its_context(language):
+    english = Context(greeting="Hi.", prompt="x")
+    for fallback in ({"act": "hang_up"}, {"act": "dialplan"}):
+        theirs = Context(greeting="Hi.", prompt="x", language=language, fallback=fallback)
+        differ = {name for name in SAID_BY_ITSELF if getattr(theirs, name) != getattr(english, name)}
+        if language != "en":
+            assert differ == set(SAID_BY_ITSELF)
+            assert Context(greeting="Hi.", prompt="x", language=f"{language}-XX", fallback=fallback) == (
+                theirs.model_copy(update={"language": f"{language}-XX"})
+            )
+    put_through = Context(greeting="Hi.", prompt="x", language=language).giving_up
+    hung_up_on = Context(greeting="Hi.", prompt="x", language=language, fallback={"act": "hang_up"}).giving_up
+    assert put_through != hung_up_on
+    own = Context(greeting="Hi.", prompt="x", language=language, farewell="So long.", filler=[])
+    assert (own.farewell, own.filler) == ("So long.", ())
+
+
+def test_a_language_without_such_sentences_gets_the_english_ones():
+    assert Context(greeting="Hi.", prompt="x", language="pl").farewell == Context(greeting="Hi.", prompt="x").farewell
 
 
 def test_a_closed_context_may_speak_of_the_hours_that_led_to_it(folder):

@@ -242,6 +242,15 @@ REPLIES = st.lists(
 ).map(lambda parts: "".join(a + b for a, b in parts)) | st.text(max_size=120)
 
 
+def test_a_stream_of_marks_holds_nothing_back():
+    cutter = PhraseCutter(language="ja")
+    assert [phrase.text for phrase in cutter.feed("承知しました" + "。" * 15)] == [], "another may come"
+    assert [phrase.text for phrase in cutter.feed("。")] == ["承知しました" + "。" * 16]
+    reply = "承知しました" + "。" * 3000 + "はい。"
+    assert phrases_of(reply, list(reply), language="ja") == phrases_of(reply, language="ja")
+    assert phrases_of(reply, language="ja")[-1].text.endswith("はい。")
+
+
 @settings(deadline=None)
 @given(
     reply=REPLIES,
