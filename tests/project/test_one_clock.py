@@ -26,7 +26,11 @@ ALLOWED = {
     # Which of the replies has the floor, and whether the provider has delivered all of it; not what is heard.
     "ai_engine/conversation/agent_floor.py": {"sounding", "audio_done"},
     "ai_engine/conversation/turns.py": {"audio_done"},
-    "ai_engine/settings.py": {"downstream_ms"},  # handed to the playout
+    # Handed to the playout.
+    "ai_engine/settings.py": {"downstream_ms"},
+    "ai_engine/media/rtp_line.py": {"_downstream_ms"},
+    "ai_engine/media/audiosocket_line.py": {"_downstream_ms"},
+    "ai_engine/media/websocket_line.py": {"_downstream_ms"},
 }
 LENGTHS = {"duration_s", "bytes_per_second"}
 
