@@ -3,18 +3,22 @@
 chan_websocket plays one frame per 20 ms of its timer, from a queue of its own. We send by our ticks, so the two are in
 step as long as nobody misses any. Marks tell when they are not: each is sent before a frame and comes back when that
 frame begins. Asterisk behind us is waited for, because its backlog would be latency for good; Asterisk ahead is caught
-up with. Where no mark comes back, our own ticks are the estimate. No I/O, and no clock but the ticks.
+up with. How long a mark is under way where Asterisk is far off shows at the first frame of a talkspurt, which waits for
+none before it. Where no mark comes back, our own ticks are the estimate. No I/O, and no clock but the ticks.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 _MARK_EVERY_FRAMES: Final = 5
 _AGREEING_MARKS: Final = 4
 """So many must say that Asterisk is behind (or ahead) before it is believed: one alone may be jitter."""
 _PLAINLY_BEHIND_FRAMES: Final = 5
+_MOST_TRAVEL_TICKS: Final = 10
+"""A round trip of 200 ms; what is more than that is Asterisk being late, and what was less before, too."""
 _STALLED_FRAMES: Final = 25
 """A mark so long overdue means that Asterisk stands still: do not fill its queue."""
 _PATIENCE_TICKS: Final = 100
@@ -30,13 +34,18 @@ class Place(NamedTuple):
     position: int
 
 
-class _Mark(NamedTuple):
+@dataclass(slots=True)
+class _Mark:
     id: str
     before: int
     """The number of the frame that begins when the mark is processed."""
     played: Place
     """What has been played by then."""
     trailing: bool
+    first: bool
+    """Of a talkspurt that Asterisk had nothing of ours to play before."""
+    began: int | None = None
+    """The tick at which we took that frame to begin."""
 
 
 class Lead:
@@ -51,11 +60,15 @@ class Lead:
         self._frames: deque[bytes] = deque()
         self._sent = 0
         self._begun = 0
+        self._ticks = 0
+        """But for those that were waited."""
         self._marks: deque[_Mark] = deque()
         self._next_id = 0
         self._since_mark = _MARK_EVERY_FRAMES
         self._end_marked = True
         self._lags: deque[int] = deque(maxlen=_AGREEING_MARKS)
+        self._travel_ticks = _MOST_TRAVEL_TICKS
+        self._played_out = True
         self._wait_ticks = 0
         self._stalled_ticks = 0
         self._marks_come = True
@@ -88,7 +101,9 @@ class Lead:
         """The id of a mark that is sent now. `played` is where the frame before it ended."""
         self._next_id += 1
         mark_id = str(self._next_id)
-        self._marks.append(_Mark(mark_id, self._sent + 1, played, trailing))
+        first = self._played_out and not trailing
+        self._played_out = self._played_out and not first
+        self._marks.append(_Mark(mark_id, self._sent + 1, played, trailing, first))
         self._since_mark = _MARK_EVERY_FRAMES if trailing else 0
         self._end_marked = trailing
         return mark_id
@@ -113,10 +128,8 @@ class Lead:
             self._wait_ticks -= 1
             self.waited_ticks += 1
             return None
-        if not self._frames:
-            return None
-        self._begun += 1
-        return self._frames.popleft()
+        self._ticks += 1
+        return self._begin() if self._frames else None
 
     def drop(self) -> None:
         """Asterisk was told to flush: frames and marks are gone, and the marks will not come back."""
@@ -126,7 +139,7 @@ class Lead:
         self._begun = self._sent
         self._wait_ticks = self._stalled_ticks = 0
         self._since_mark = _MARK_EVERY_FRAMES
-        self._end_marked = True
+        self._end_marked = self._played_out = True
 
     # --- what Asterisk tells ------------------------------------------------------------------------------------------
 
@@ -140,6 +153,7 @@ class Lead:
         if not mark.trailing:
             self._compare(mark)
         elif self._sent < mark.before:  # Asterisk has nothing left of ours: it is not behind any more
+            self._played_out = True
             self._wait_ticks = 0
             self._lags.clear()
         return mark.played
@@ -153,7 +167,10 @@ class Lead:
         self._xoff = False
 
     def _compare(self, mark: _Mark) -> None:
-        behind = self._begun - mark.before
+        behind = self._begun - mark.before if mark.began is None else self._ticks - mark.began
+        most = self._travel_ticks + mark.first  # may grow by one with each talkspurt: ways change
+        self._travel_ticks = min(most, max(0, behind), _MOST_TRAVEL_TICKS)
+        behind -= self._travel_ticks
         self._wait_ticks = min(self._wait_ticks, max(0, behind))
         self._lags.append(behind)
         if behind >= _PLAINLY_BEHIND_FRAMES:
@@ -171,8 +188,14 @@ class Lead:
 
     def _catch_up(self, frames: int) -> None:
         for _ in range(min(frames, len(self._frames))):
-            self._frames.popleft()
-            self._begun += 1
+            self._begin()
+
+    def _begin(self) -> bytes:
+        self._begun += 1
+        for mark in self._marks:
+            if mark.before == self._begun:
+                mark.began = self._ticks
+        return self._frames.popleft()
 
     @property
     def _stalled(self) -> bool:

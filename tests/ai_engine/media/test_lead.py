@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +16,11 @@ LEAD = 3
 class Together:
     """We and Asterisk's queue, tick by tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, travel_ticks: int = 0) -> None:
+        """`travel_ticks`: how long what is sent is under way, there and back each."""
         self.lead = Lead(LEAD)
+        self.there: deque[list[str | bytes]] = deque([] for _ in range(travel_ticks))
+        self.back: deque[list[str]] = deque([] for _ in range(travel_ticks))
         self.queue: list[str | bytes] = []
         self.to_come: list[str] = []
         self.said: list[bytes] = []
@@ -25,22 +30,27 @@ class Together:
         self.marks_arrive = True
 
     def ours(self, *, speaks: bool = True) -> None:
-        while self.to_come:
-            place = self.lead.acknowledged(self.to_come.pop(0))
+        self.back.append(self.to_come)
+        self.to_come = []
+        for mark in self.back.popleft():
+            place = self.lead.acknowledged(mark)
             assert place is None or place.position <= self.n
+        sent: list[str | bytes] = []
         for _ in range(self.lead.wanted):
             if not speaks:
                 break
             if self.lead.mark_due:
-                self.queue.append(self.lead.mark(Place(1, self.n)))
+                sent.append(self.lead.mark(Place(1, self.n)))
             self.n += 1
             frame = b"%d" % self.n
             self.lead.push(frame)
-            self.queue.append(frame)
+            sent.append(frame)
             self.said.append(frame)
         if self.lead.end_unmarked:
-            self.queue.append(self.lead.mark(Place(1, self.n), trailing=True))
+            sent.append(self.lead.mark(Place(1, self.n), trailing=True))
         self.believed.append(self.lead.take())
+        self.there.append(sent)
+        self.queue += self.there.popleft()
 
     def theirs(self) -> None:
         while self.queue and isinstance(self.queue[0], str):
@@ -94,6 +104,26 @@ def test_we_were_late_and_asterisk_played_what_it_had(missed: int) -> None:
     both.run(60)
     assert LEAD - 2 <= both.depth <= LEAD
     assert both.believed[-1] in both.played[-3:]
+
+
+@pytest.mark.parametrize("travel_ticks", [1, 2, 4])
+def test_an_asterisk_far_off_is_not_taken_for_one_that_is_late(travel_ticks: int) -> None:
+    both = Together(travel_ticks=travel_ticks)
+    for _ in range(3):
+        before = len(both.played)
+        both.run(150)
+        assert None not in both.played[before + travel_ticks :]
+        assert both.depth == LEAD - 1
+        both.run(40, speaks=False)
+    assert both.lead.waited_ticks == 0
+    both.run(50)
+    for _ in range(4):
+        both.ours()
+    both.run(60)
+    assert both.depth <= LEAD
+    assert [frame for frame in both.played if frame is not None] == both.said[
+        : len(both.said) - both.depth - travel_ticks
+    ]
 
 
 def test_one_jittery_mark_changes_nothing() -> None:
@@ -174,6 +204,9 @@ def test_whatever_happens_the_two_come_together_again(script: list[str]) -> None
             case "flush":
                 both.lead.drop()
                 both.queue.clear()
+    both.run(150)
+    assert both.depth <= LEAD + 10  # had it been late at the very first frame, it might have been far off
+    both.run(30, speaks=False)
     both.run(150)
     assert both.depth <= LEAD
     assert both.played[-1] is not None
