@@ -38,8 +38,9 @@ class Stage:
     with_calls_mb: float
     """The most while all of them were up."""
     after_mb: float
-    per_call_mb: float
-    """What they hold more than the engine did before the first of all."""
+    per_call_mb: float | None
+    """What they hold more than the engine did before the first of all; None once others had been there before, whose
+    memory the process keeps for the next."""
     objects: int
     """That the garbage collector knows, afterwards."""
     failed: int
@@ -66,7 +67,7 @@ async def stage(rig: LoadRig, home: Path, cycle: int, calls: int, talk_s: float,
     if left := await rig.settled():
         raise SippError(f"left behind after {calls} calls: {left}")
     holding = await rig.holding()
-    per_call_mb = (most_mb - idle_mb) / calls
+    per_call_mb = (most_mb - idle_mb) / calls if cycle == 1 else None
     return Stage(cycle, calls, before_mb, most_mb, holding.rss_mb, per_call_mb, holding.objects, failed)
 
 
@@ -84,10 +85,14 @@ async def measure(home: Path, calls: list[int], cycles: int, talk_s: float) -> l
                 stages.append(one)
                 print(
                     f"{one.cycle:>5} {one.calls:>6} {one.before_mb:>9.1f} {one.with_calls_mb:>9.1f}"
-                    f" {one.after_mb:>9.1f} {one.per_call_mb:>12.2f} {one.objects:>9} {one.failed:>7}",
+                    f" {one.after_mb:>9.1f} {_per_call(one):>12} {one.objects:>9} {one.failed:>7}",
                     flush=True,
                 )
     return stages
+
+
+def _per_call(one: Stage) -> str:
+    return "" if one.per_call_mb is None else f"{one.per_call_mb:.2f}"
 
 
 def growth(stages: list[Stage]) -> float:
@@ -130,10 +135,11 @@ def _markdown(stages: list[Stage], machine: dict[str, float]) -> str:
     head = ("cycle", "calls", "before, MB", "with the calls", "after", "MB per call")
     rows = [
         (one.cycle, one.calls, f"{one.before_mb:.1f}", f"{one.with_calls_mb:.1f}", f"{one.after_mb:.1f}",
-         f"{one.per_call_mb:.2f}")
+         _per_call(one))
         for one in stages
     ]  # fmt: skip
-    said = f"{machine_line(machine)}. After the last cycle: {growth(stages):.3f} of that after the second."
+    grown = f"After the last cycle: {growth(stages):.3f} of that after the second."
+    said = f"{machine_line(machine)}, Asterisk among them. {grown}"
     return f"\n{said}\n\n{markdown_table(head, rows)}\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ class Usage:
     """Of all cores, whoever used them."""
     idle_s: float
     ours_s: float
-    """Of this process and those asked for, with all their descendants that live."""
+    """Of this process and those asked for, with all their descendants that live, and our own children that ended."""
 
     def shares_since(self, before: Usage) -> tuple[float, float]:
         """Share (0-1) of all cores that this benchmark used since `before`, and that others used."""
@@ -50,8 +51,9 @@ def usage(roots: Sequence[int | None] = ()) -> Usage:
         children = {pid for pid, parent in parents.items() if parent in ours} - ours
         grown = bool(children)
         ours |= children
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Usage(
         (sum(jiffies) - idle) / _TICKS_A_SECOND,
         idle / _TICKS_A_SECOND,
-        sum(spent.get(pid, 0) for pid in ours) / _TICKS_A_SECOND,
+        sum(spent.get(pid, 0) for pid in ours) / _TICKS_A_SECOND + ended.ru_utime + ended.ru_stime,
     )

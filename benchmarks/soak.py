@@ -70,7 +70,8 @@ def markdown(report: Report, at_once: int, machine: dict[str, float]) -> str:
     wrong = "\n".join(f"- {complaint.splitlines()[0][:200]}" for complaint in report.complaints) or "Nothing was wrong."
     pauses = ", ".join(f"{ms:.1f}" for ms in report.gc_longest_ms)
     said = (
-        f"{calls} calls, {at_once} at once, in {seconds:.0f} s; {failed} failed; {machine_line(machine)}. "
+        f"{calls} calls, {at_once} at once, in {seconds:.0f} s; {failed} failed; "
+        f"{machine_line(machine)}, Asterisk among them. "
         f"Memory after the last cycle: {report.growth:.3f} of that after the second. "
         f"Longest pauses of the garbage collector, by generation: {pauses} ms."
     )
