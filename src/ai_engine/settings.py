@@ -118,12 +118,20 @@ def _check_pair(transport: TransportName, media_format: MediaFormat) -> None:
         raise ValueError(f"format {media_format} does not work both ways over {transport}; write one of {may_be}")
 
 
+def _unquoted_off(value: Any) -> Any:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
+Echo = Annotated[EchoChoice, BeforeValidator(_unquoted_off)]
+
+
 class AudioProfile(Section):
     """A line with a name."""
 
     transport: TransportName
     format: MediaFormat
-    echo: EchoChoice | None = None
+    echo: Echo | None = None
 
     @model_validator(mode="after")
     def _works(self) -> AudioProfile:
@@ -155,7 +163,7 @@ class MediaSettings(Section):
     """Addresses media may come from besides Asterisk's own."""
     downstream_ms: int = Field(default=80, ge=0, le=2000)
     """From a packet leaving us to the caller hearing it."""
-    echo: EchoChoice = "auto"
+    echo: Echo = "auto"
     """The agent's sound taken out of the caller's: where it comes back (and the extra `echo` is installed), always
     (every caller has his loudspeaker on), never."""
     agent_level_dbfs: float | None = Field(default=None, ge=-35, le=-10)
