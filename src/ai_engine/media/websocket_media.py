@@ -12,7 +12,7 @@ Nothing is sent in silence: Asterisk's own timer makes it, and what it was behin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -252,6 +252,12 @@ class WebsocketTransport(PacedPlayout):
 
     async def close(self) -> None:
         """Give the socket back; Asterisk then hangs the media channel up. Idempotent."""
+        if self._closed:
+            return
         self._closed = True
         if self._connection is not None:
             self._connection.close()
+        lead = self._lead
+        _log.debug(
+            "media_websocket_closing", **asdict(self.stats), marks_lost=lead.marks_lost, waited=lead.waited_ticks
+        )

@@ -24,10 +24,13 @@ from websockets.typing import Subprotocol
 from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.events import Channel
 from ai_engine.media import websocket_line
+from ai_engine.media.line_registry import LINE_KINDS, LineParts
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
+from ai_engine.media.ports import RtpPorts
 from ai_engine.media.websocket_connection import MediaServer
 from ai_engine.media.websocket_line import WebsocketLine, WebsocketLines
+from ai_engine.settings import Settings
 
 ID = "cbeeb432-9a6f-42c6-990f-18306a9adcc7"
 PASSWORD = "verysecretpassword"
@@ -147,6 +150,19 @@ def test_what_asterisk_is_asked_for(media: MediaLoop) -> None:
     assert (request.external_host, request.media_format) == ("INCOMING", "slin16")
     assert (request.transport, request.encapsulation, request.connection_type) == ("websocket", "none", "server")
     assert line.transport.pcm_rate_hz == 16000
+
+
+async def test_the_settings_name_the_server_and_how_much_it_has_in_hand(asterisk: Asterisk, media: MediaLoop) -> None:
+    given = {"asterisk": {"port": asterisk.port}, "media": {"websocket": {"lead_ms": 100}, "transport": "websocket"}}
+    ports = RtpPorts(42000, 42010, host="127.0.0.1")
+    kind = LINE_KINDS["websocket"](LineParts(Settings.model_validate(given), media, ports, frozenset()))
+    line = cast(WebsocketLine, kind.open("call-1", "ulaw"))
+    await line.connected(ari(), channel())
+    transport = line.transport
+    await on_media(media, lambda: transport.play(1, b"\x10" * 8000, "beep", 1.0))
+    await on_media(media, lambda: transport.transmit(1.02))
+    assert transport.stats.frames_sent == 5
+    await close(line, media)
 
 
 async def test_it_connects_and_shows_who_it_is_in_a_header_alone(

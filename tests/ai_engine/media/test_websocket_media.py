@@ -523,3 +523,20 @@ def test_a_message_in_fragments_is_whole(line: Line) -> None:
     line.asterisk.write()
     line.run(1)
     assert line.heard[-1][1] is FrameKind.SPEECH
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"\xff" * 200, b"\x82\x7f" + (2**40).to_bytes(8, "big"), b"\x81\x80" + b"abcd"],
+    ids=["no opcode", "a message of a terabyte", "masked as only clients do"],
+)
+def test_what_is_no_websocket_ends_the_connection(line: Line, rubbish: bytes) -> None:
+    line.asterisk.say(encode(tone(0.02), "mulaw"))
+    line.asterisk.socket.sendall(rubbish)
+    line.ours()
+    assert line.heard[-1][1] is FrameKind.SPEECH  # what came before it
+    assert line.connection.lost
+    for _ in range(20):
+        line.ours()
+    assert line.heard[-1][1] is FrameKind.SILENCE
+    line.asterisk.tear()
