@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openai_wire.client import SettingNames
 from openai_wire.errors import LlmMisconfigured
+from openai_wire.setting_names import SettingNames
 from openai_wire.vendors import STANDARD_SAMPLING, Vendor
 
 _NAMED = 8

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -24,6 +23,7 @@ from openai_wire.errors import (
     LlmTimeout,
     LlmUnavailable,
 )
+from openai_wire.setting_names import SettingNames
 from openai_wire.stream import EventDecoder, Outcome, error_words, read_event
 
 _T = TypeVar("_T")
@@ -32,17 +32,6 @@ _PROBE_S: Final = 5.0
 _FIGURES_S: Final = 1.0
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _TOO_LONG: Final = re.compile(r"context (length|size|window)|too long|exceed|maximum.*tokens", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingNames:
-    """What the user calls the settings that errors name."""
-
-    url: str
-    key: str
-    model: str
-    timeout: str
-    context: str
 
 
 class OpenAiClient:

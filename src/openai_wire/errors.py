@@ -1,4 +1,4 @@
-"""Why a language model on another server did not answer. local_ai_server tells these apart by name.
+"""Why another server did not answer, or did not speak. local_ai_server tells these apart by name.
 
 LlmError
 ├── LlmUnavailable    the server cannot be reached, is starting, failed, or hung up: try again
@@ -7,6 +7,13 @@ LlmError
 ├── LlmTimeout        it was silent for too long
 └── LlmRefused        it cannot do what this one request asks for
     └── LlmPromptTooLong  the prompt does not fit into its window
+
+TtsError              of a server that speaks, in the same sense:
+├── TtsUnavailable, TtsMisconfigured, TtsBusy, TtsTimeout
+└── SpeechRefused     this one request asks for what cannot be: a speed, a text that is too long
+
+SttError              of a server that hears:
+└── SttUnavailable, SttMisconfigured, SttBusy, SttTimeout, SttRefused
 """
 
 from __future__ import annotations
@@ -38,3 +45,51 @@ class LlmRefused(LlmError):
 
 class LlmPromptTooLong(LlmRefused):
     """More than the model's window holds."""
+
+
+class TtsError(RuntimeError):
+    """Root of those of speech."""
+
+
+class SpeechRefused(TtsError):
+    """The request cannot be met as it is."""
+
+
+class TtsUnavailable(TtsError):
+    """Another attempt may succeed."""
+
+
+class TtsMisconfigured(TtsError):
+    """No attempt will succeed until a setting is changed."""
+
+
+class TtsBusy(TtsError):
+    """The other server said that it has too much to do."""
+
+
+class TtsTimeout(TtsError):
+    """No audio came in time."""
+
+
+class SttError(RuntimeError):
+    """Root of those of hearing."""
+
+
+class SttUnavailable(SttError):
+    """Another attempt may succeed."""
+
+
+class SttMisconfigured(SttError):
+    """No attempt will succeed until a setting is changed."""
+
+
+class SttBusy(SttError):
+    """The other server said that it has too much to do."""
+
+
+class SttTimeout(SttError):
+    """No transcript came in time."""
+
+
+class SttRefused(SttError):
+    """The request cannot be met as it is."""

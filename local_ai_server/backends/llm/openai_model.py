@@ -19,7 +19,8 @@ from local_ai_server.prompt_forms import plain
 from local_ai_server.prompts import Message, PromptFitter, PromptTooLong
 from model_worker.model import Answer, Cancelled
 from openai_wire.chat import chat_request, choose_model
-from openai_wire.client import OpenAiClient, SettingNames
+from openai_wire.client import OpenAiClient
+from openai_wire.setting_names import SettingNames
 from openai_wire.stream import Outcome
 from openai_wire.vendors import context_of, starts_in_thought, vendor_of
 

@@ -14,11 +14,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from openai_wire.errors import SpeechRefused, TtsBusy, TtsError, TtsMisconfigured, TtsTimeout, TtsUnavailable
+
+__all__ = [
+    "SpeechRefused",
+    "TtsBusy",
+    "TtsError",
+    "TtsMisconfigured",
+    "TtsTimeout",
+    "TtsUnavailable",
+    "UnknownVoice",
+]
+
 _MOST_LISTED: Final = 80
-
-
-class TtsError(RuntimeError):
-    """Root of this folder's errors."""
 
 
 class UnknownVoice(TtsError):
@@ -30,23 +38,3 @@ class UnknownVoice(TtsError):
         super().__init__(
             f"there is no voice {voice[:80]!r} here; there are: {', '.join(listed[:_MOST_LISTED])}{more}{hint}"
         )
-
-
-class SpeechRefused(TtsError):
-    """The request cannot be met as it is."""
-
-
-class TtsUnavailable(TtsError):
-    """Another attempt may succeed."""
-
-
-class TtsMisconfigured(TtsError):
-    """No attempt will succeed until a setting is changed."""
-
-
-class TtsBusy(TtsError):
-    """The other server said that it has too much to do."""
-
-
-class TtsTimeout(TtsError):
-    """No audio came in time."""

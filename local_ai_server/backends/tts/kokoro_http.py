@@ -16,15 +16,20 @@ import numpy as np
 
 from local_ai_server.backends.tts.errors import TtsError, TtsMisconfigured
 from local_ai_server.backends.tts.kokoro_voices import language_tag
-from local_ai_server.backends.tts.pcm_stream import PcmDecoder, StreamTrim
+from local_ai_server.backends.tts.pcm_stream import StreamTrim
 from local_ai_server.backends.tts.phrase_audio import Samples, set_level
 from local_ai_server.backends.tts.speaking import Sound, SpeakingModel, checked_speed, clean
-from local_ai_server.backends.tts.speech_client import SpeechClient
 from local_ai_server.backends.tts.voice_level import VoiceLevel
 from model_worker.model import Answer, Cancelled
+from openai_wire.pcm import PcmDecoder
+from openai_wire.setting_names import SettingNames
+from openai_wire.speech import SpeechClient
 from spoken_forms.spoken_form import spoken_form
 from voice_wire.audio import AudioFormat, StreamingResampler, encode
 
+_NAMES: Final = SettingNames(
+    url="KOKORO_API_BASE_URL", key="KOKORO_API_KEY", model="KOKORO_API_MODEL", timeout="KOKORO_API_TIMEOUT", context=""
+)
 _T = TypeVar("_T")
 _CANCEL_POLL_S: Final = 0.02
 """How late a cancel may be seen while the server is silent."""
@@ -51,7 +56,7 @@ class KokoroHttp(SpeakingModel):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
         self._thread.start()
-        self._client = SpeechClient(base_url, api_key or "", model=model, silence_s=silence_s)
+        self._client = SpeechClient(base_url, api_key or "", model=model, silence_s=silence_s, names=_NAMES)
         self._listed: list[str] = []
         try:
             self._listed = self._wait(self._client.voices())

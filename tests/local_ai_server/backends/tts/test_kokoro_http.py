@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import pytest
-from speech_stand_in import DROP, HANG, SpeechStandIn, tone, wav
 from voices_under_test import samples, spec_of, spoken, unusable, working
 
 from local_ai_server.backends.backend import Machine
@@ -15,6 +14,7 @@ from local_ai_server.backends.tts import kokoro
 from local_ai_server.backends.tts.errors import TtsBusy, TtsMisconfigured, TtsTimeout, TtsUnavailable
 from local_ai_server.backends.tts.kokoro_http import KokoroHttp
 from model_worker.model import Cancelled
+from tests.speech_stand_in import DROP, HANG, SpeechStandIn, tone, wav
 from voice_wire.audio import decode
 
 KEY = "sk-very-secret-8812"

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speech_stand_in import tone, wav
 
 from local_ai_server.backends.tts.errors import TtsMisconfigured, TtsUnavailable
-from local_ai_server.backends.tts.pcm_stream import PcmDecoder, StreamTrim
+from local_ai_server.backends.tts.pcm_stream import StreamTrim
 from local_ai_server.backends.tts.phrase_audio import trim
 from local_ai_server.backends.tts.voice_level import VoiceLevel
+from openai_wire.pcm import PcmDecoder
+from tests.speech_stand_in import tone, wav
 
 PCM = tone(0.05, quiet_s=0.01)
 cuts = st.lists(st.integers(0, 6000), max_size=8)

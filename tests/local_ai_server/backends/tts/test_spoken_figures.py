@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from speech_stand_in import SpeechStandIn
 from voices_under_test import installed, spec_of, spoken, working
 
 from local_ai_server.backends.backend import Machine
@@ -16,6 +15,7 @@ from local_ai_server.backends.tts.melotts_model import MeloModel
 from local_ai_server.backends.tts.speaking import Sound, SpeakingModel
 from model_worker.model import Cancelled
 from spoken_forms.spoken_form import spoken_form
+from tests.speech_stand_in import SpeechStandIn
 
 
 class Voices(SpeakingModel):

@@ -10,13 +10,13 @@ import asyncio
 import numpy as np
 import pytest
 import pytest_asyncio
-from speech_stand_in import SpeechStandIn
 from voices_under_test import STAND_INS, installed, melo_folder, samples, spec_of, spoken, torch_folder, working
 
 from local_ai_server.backends.backend import Machine
 from local_ai_server.backends.tts import kokoro, melotts, piper
 from local_ai_server.backends.tts.phrase_audio import TARGET_ACTIVE_DBFS, active_level_dbfs
 from model_worker.errors import CallFailed
+from tests.speech_stand_in import SpeechStandIn
 from voice_wire.audio import AudioFormat, decode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

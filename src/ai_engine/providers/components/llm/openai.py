@@ -1,4 +1,4 @@
-"""A language model behind OpenAI's chat completions: llama-server, vLLM, Ollama, a cloud, and local_ai_server's /v1.
+"""A language model behind OpenAI's chat completions: llama-server, vLLM, Ollama, a cloud.
 
 The server is asked once which models it has; its vendor's ways follow from that (`openai_wire.vendors`). A prompt that
 does not fit its window loses the older half of the conversation and is asked again. Thoughts of reasoning models are
@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from ai_engine.config_file import ConfigError
 from ai_engine.providers.components.component import ComponentFailed, Output
 from ai_engine.providers.components.options import Options, read_options
+from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
 from openai_wire.chat import chat_request, choose_model, ends_in_a_question
-from openai_wire.client import OpenAiClient, SettingNames
+from openai_wire.client import OpenAiClient
 from openai_wire.errors import LlmError, LlmPromptTooLong, LlmUnavailable
 from openai_wire.stream import Outcome
 from openai_wire.thinking import ThinkingFilter
@@ -38,28 +36,11 @@ _TRIES: Final = 3
 _PLAIN_OVERRIDES: Final = {"max_tokens", "stop", "sanitize_output"}
 
 
-def _http_url(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write it as http://host:port/v1")
-    if parts.username or parts.password:
-        raise ValueError("leave the key out of the address: name its environment variable as `key`")
-    return url.strip().rstrip("/")
-
-
-class OpenAiOptions(BaseModel):
+class OpenAiOptions(ServerOptions):
     """Where the server is and how it is asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: Annotated[str, AfterValidator(_http_url)]
-    """With its version, as in http://127.0.0.1:8000/v1."""
     model: str | None = None
     """As the server names it; may be left out where it has but one."""
-    key: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
-    """The environment variable that holds the key, as in OPENAI_API_KEY. None: it asks for none."""
-    timeout_s: float = Field(default=8.0, gt=0, le=120)
-    """Longest silence before the first token, and between two; a caller waits for it."""
     thinking: bool = False
     """Let a reasoning model think before it answers. Its thoughts are never spoken, but the caller waits for them."""
 
@@ -72,10 +53,7 @@ class ModelServer:
         self.vendor: Vendor | None = None
         """None until the server has told."""
         self.model = options.model or ""
-        self._names = SettingNames(
-            url="`base_url`", key=f"{options.key or 'the variable that `key` names'}", model="`model`",
-            timeout="`timeout_s`", context="a smaller `max_words`, or the server",
-        )  # fmt: skip
+        self._names = options.names()
         self.client = OpenAiClient(options.base_url, key, silence_s=options.timeout_s, names=self._names)
         self._asking = asyncio.Lock()
 
@@ -208,8 +186,7 @@ def _failed(error: LlmError) -> ComponentFailed:
 
 def openai_language_model(scope: CallScope, options: Options) -> OpenAiLanguageModel:
     """Raises `ConfigError` where the variable that `key` names is not set."""
-    chosen = read_options(OpenAiOptions, options, "openai language model")
-    key = scope.services.environment.get(chosen.key, "") if chosen.key else ""
-    if chosen.key and not key:
-        raise ConfigError(f"openai language model: `key` names {chosen.key}, which is not set: set it in .env")
-    return OpenAiLanguageModel(scope.services.clients.get((chosen, key), lambda: ModelServer(chosen, key)))
+    what = "openai language model"
+    chosen = read_options(OpenAiOptions, options, what)
+    key = chosen.key_in(scope, what)
+    return OpenAiLanguageModel(scope.services.clients.get(("llm", chosen, key), lambda: ModelServer(chosen, key)))

@@ -15,13 +15,8 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from local_ai_server.backends.tts.errors import (
-    SpeechRefused,
-    TtsBusy,
-    TtsMisconfigured,
-    TtsTimeout,
-    TtsUnavailable,
-)
+from openai_wire.errors import SpeechRefused, TtsBusy, TtsMisconfigured, TtsTimeout, TtsUnavailable
+from openai_wire.setting_names import SettingNames
 from voice_wire.resample import SAMPLE_RATES_HZ
 
 _T = TypeVar("_T")
@@ -39,11 +34,14 @@ _AUDIO_TYPES: Final = frozenset({"audio/pcm", "audio/l16", "audio/raw", "applica
 class SpeechClient:
     """Keeps its connections. All methods raise `TtsError`; the key stands in none of their messages."""
 
-    def __init__(self, base_url: str, api_key: str, *, model: str, silence_s: float) -> None:
+    def __init__(self, base_url: str, api_key: str, *, model: str, silence_s: float, names: SettingNames) -> None:
+        """`silence_s`: the longest wait for the first sound and between two pieces."""
+        self._names = names
         self._url = base_url.rstrip("/")
         self._key = api_key
         self._model = model
         self._silence_s = silence_s
+        self._how_to_write_it = f"{names.url} is the address up to and with its version, as in http://127.0.0.1:8880/v1"
         self._http = httpx.AsyncClient(
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -65,7 +63,7 @@ class SpeechClient:
             return [str(voice["id"] if isinstance(voice, dict) else voice) for voice in listed]
         except (ValueError, RecursionError, KeyError, TypeError):
             raise TtsMisconfigured(
-                f"{self._url}/audio/voices answered with something else than a list of voices; {_HOW_TO_WRITE_IT}"
+                f"{self._url}/audio/voices answered with something else than a list of voices; {self._how_to_write_it}"
             ) from None
 
     async def _get(self, path: str) -> httpx.Response | None:
@@ -134,7 +132,7 @@ class SpeechClient:
         if kind.strip().lower() not in _AUDIO_TYPES:
             raise TtsMisconfigured(
                 f"{self._url}/audio/speech answered with {kind.strip()[:60]!r} where audio/pcm was asked for; "
-                f"{_HOW_TO_WRITE_IT}"
+                f"{self._how_to_write_it}"
             )
         named = re.search(r"rate\s*=\s*(\d{1,9})", parameters)
         rate_hz = int(named[1]) if named else RATE_HZ
@@ -150,13 +148,13 @@ class SpeechClient:
                 return await waiting
         except TimeoutError:
             raise TtsTimeout(
-                f"{self._url} was silent for {self._silence_s:g} s; see its load, or raise KOKORO_API_TIMEOUT"
+                f"{self._url} was silent for {self._silence_s:g} s; see its load, or raise {self._names.timeout}"
             ) from None
 
     def _unreachable(self, path: str, error: httpx.HTTPError) -> TtsUnavailable:
         return TtsUnavailable(
             f"no answer from {self._url}{path}: {_words_of(error)}; start the server there, or correct "
-            "KOKORO_API_BASE_URL"
+            f"{self._names.url}"
         )
 
     def _refusal(self, status: int, body: bytes) -> Exception:
@@ -171,19 +169,14 @@ class SpeechClient:
         if self._key:
             words = words.replace(self._key, "***")
         if status in (401, 403):
-            return TtsMisconfigured(f"{self._url} refused the key ({status}); correct KOKORO_API_KEY")
+            return TtsMisconfigured(f"{self._url} refused the key ({status}); correct {self._names.key}")
         if status in (404, 405):
-            return TtsMisconfigured(f"{self._url}/audio/speech is not there ({status}); {_HOW_TO_WRITE_IT}")
+            return TtsMisconfigured(f"{self._url}/audio/speech is not there ({status}); {self._how_to_write_it}")
         if status == 429:
             return TtsBusy(f"{self._url} has no room now (429): {words}")
         if status in (400, 413, 422):
             return SpeechRefused(f"{self._url} refused the request ({status}): {words}")
         return TtsUnavailable(f"{self._url} failed ({status}): {words}; see its log")
-
-
-_HOW_TO_WRITE_IT: Final = (
-    "KOKORO_API_BASE_URL is the address up to and with its version, as in http://127.0.0.1:8880/v1"
-)
 
 
 def _words_of(error: httpx.HTTPError) -> str:
