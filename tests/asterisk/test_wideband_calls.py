@@ -43,11 +43,11 @@ def with_sibilants(pcm: Pcm) -> Pcm:
 
 
 async def quiet_again(phone: WidePhone, since: int = 0) -> None:
-    """Until something was heard after `since`, and nothing for 0.7 s behind it."""
+    """Until something was heard after `since`, and nothing for 1.2 s behind it."""
 
     async def loudest() -> tuple[int, int]:
         heard = phone.heard[since:]
-        before, last = heard[: -RATE_HZ * 7 // 10], heard[-RATE_HZ * 7 // 10 :]
+        before, last = heard[: -RATE_HZ * 12 // 10], heard[-RATE_HZ * 12 // 10 :]
         return (int(np.abs(before).max()) if before.size else 0, int(np.abs(last).max()) if last.size else 0)
 
     await eventually(loudest, lambda found: found[0] > 1000 and found[1] < 300, PATIENCE_S)
