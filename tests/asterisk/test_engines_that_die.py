@@ -191,6 +191,25 @@ async def test_an_engine_whose_name_another_takes_says_so_and_leaves_its_callers
     await site.idle()
 
 
+@pytest.mark.slow
+async def test_a_call_for_which_there_is_no_media_port_goes_to_the_dialplan(
+    site: Site, sip_caller: SipCaller, tmp_path: Path
+) -> None:
+    engine = EngineProcess(tmp_path, site.pbx, 4, media_ports=4)  # every second one is left to RTCP
+    try:
+        await engine.start()
+        async with AsyncExitStack() as stack:
+            await greeted(stack, sip_caller, site.pbx, *[engine.extension] * 2)
+            sent_on = await stack.enter_async_context(sip_caller.dial(site.pbx.sip_uri(engine.extension)))
+            await sent_on.wait_for_agent(timeout_s=WITHIN_S, since_s=sent_on.dialled_s)
+            await sent_on.wait_ended(WITHIN_S)
+            assert (await engine.health())["calls"] == 2
+        assert await engine.metric('parley_calls_refused_total{how="dialplan",reason="no_port"}') == 1.0
+    finally:
+        await engine.stop()
+    await site.idle()
+
+
 async def test_the_dialplan_finds_the_engine_that_is_there_and_has_room(site: Site, sip_caller: SipCaller) -> None:
     await site.first.stop()
     async with AsyncExitStack() as stack:
