@@ -31,7 +31,7 @@ _ESTABLISHED = "01"
 _READ_WITHIN_S = 10.0
 _USUAL = ("Session already DISCONNECTED",)
 """Asterisk's own word for an answer that crosses the caller's CANCEL: no fault of anybody's."""
-_OF_A_CALL = ("call-", "connect-", "provider-", "pump-", "stray-", "send-on-", "scripted-")
+_OF_A_CALL = ("call-", "connect-", "provider-", "pump-", "stray-", "refuse-", "message-", "scripted-")
 """How tasks that belong to one call are named."""
 
 
