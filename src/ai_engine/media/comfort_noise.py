@@ -42,6 +42,17 @@ class ComfortNoise:
         return self._frames[number]
 
 
+def comfort_noise_gain(payload: bytes | memoryview) -> float:
+    """What a received comfort noise packet (RFC 3389) makes of noise of `LOUDEST_DBFS`: a factor of at most 1.
+
+    Its first octet is the level in -dBov; the spectrum after it is left alone. Without a level it is silence.
+    """
+    if not payload:
+        return 0.0
+    level_dbfs = -float(payload[0] & 0x7F)
+    return float(10 ** (min(0.0, level_dbfs - LOUDEST_DBFS) / 20))
+
+
 @lru_cache(maxsize=16)
 def noise_frames(format: AudioFormat, dbfs: float) -> tuple[bytes, ...]:
     """Frames that make steady noise when sent one after the other, round and round.

@@ -34,13 +34,17 @@ class RtpPorts:
         setting: str = "media.ports",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`setting` is what the range is called where the user writes it. Raises `PortError` for an empty range."""
+        """`host` is an address of either family; ``::`` takes both.
+
+        `setting` is what the range is called where the user writes it. Raises `PortError` for an empty range.
+        """
         if not 1024 <= first <= last <= 65535 or not range(first + first % 2, last + 1, 2):
             raise PortError(
                 f"{setting}: {first}-{last} holds no even port within 1024..65535; write for example 18000-18999"
             )
         self._name = f"{setting} ({first}-{last})"
         self._host = host
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._drain_s = drain_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -66,22 +70,33 @@ class RtpPorts:
                 self._free.append(self._draining.popleft()[1])
             for _ in range(len(self._free)):
                 port = self._free.popleft()
-                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 try:
-                    sock.setblocking(False)
-                    sock.bind((self._host, port))
+                    sock = self._open(port)
                 except OSError as error:
-                    sock.close()
                     self._free.append(port)
                     if error.errno in _REFUSED:  # another program has it
                         continue
-                    raise PortError(f"cannot bind UDP {self._host}:{port}: {error.strerror}") from error
+                    where = f"[{self._host}]:{port}" if self._family == socket.AF_INET6 else f"{self._host}:{port}"
+                    raise PortError(f"cannot bind UDP {where}: {error.strerror}") from error
                 self._in_use.add(port)
                 return sock
             raise PortError(
                 f"no RTP port left: of {self._size} in {self._name} {len(self._in_use)} are used by calls, "
                 f"{len(self._draining)} were until just now and {len(self._free)} belong to other programs; widen it"
             )
+
+    def _open(self, port: int) -> socket.socket:
+        """Raises `OSError`."""
+        sock = socket.socket(self._family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            if self._family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind((self._host, port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def give_back(self, sock: socket.socket) -> None:
         """Close a socket that `bind` made; its port is free again after `drain_s`. Idempotent."""

@@ -17,8 +17,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ai_engine.media.comfort_noise import ComfortNoise
+import numpy as np
+
+from ai_engine.media.comfort_noise import LOUDEST_DBFS, ComfortNoise, comfort_noise_gain
 from ai_engine.media.heard_frames import FRAME_MS, HeardFrames
+from ai_engine.media.ip_address import UNSPECIFIED, SocketAddress, as_seen, socket_address
 from ai_engine.media.jitter import JitterBuffer
 from ai_engine.media.line_quality import LineQuality
 from ai_engine.media.paced_playout import PacedPlayout
@@ -32,7 +35,8 @@ from ai_engine.media.rtp import (
     write_header,
 )
 from ai_engine.media.rtp_formats import WIRE_FORMATS
-from ai_engine.media.transport import Frame
+from ai_engine.media.transport import Frame, FrameKind
+from voice_wire.audio import AudioFormat, Pcm
 
 FRAME_SAMPLES: Final = 160
 _FRAME_S: Final = FRAME_MS / 1000
@@ -99,8 +103,9 @@ class RtpTransport(PacedPlayout):
         self._socket = ports.bind()
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._receive_message = self._socket.recvmsg
-        self._allowed_sources = frozenset(allowed_sources)
-        self._peer: tuple[str, int] | None = None
+        self._family = self._socket.family
+        self._allowed_sources = frozenset(as_seen(source, self._family) for source in allowed_sources)
+        self._peer: SocketAddress | None = None
         self._expected_port: int | None = None
         self._connected = False
         self._closed = False
@@ -115,6 +120,9 @@ class RtpTransport(PacedPlayout):
             is_quiet=self._heard.is_quiet,
         )
         self._counts = _Counts()
+        self._heard_noise = ComfortNoise(AudioFormat("linear16", self.pcm_rate_hz), LOUDEST_DBFS)
+        self._noise_gain: float | None = None
+        """What the caller's silence sounds like, by his comfort noise packets; None while he speaks, or sends none."""
 
         self._quiet = ComfortNoise(wire.format, comfort_noise_dbfs) if send_silence else None
         self._packet = bytearray(HEADER_BYTES + FRAME_SAMPLES * self._bytes_per_sample)
@@ -134,15 +142,15 @@ class RtpTransport(PacedPlayout):
     @property
     def peer(self) -> tuple[str, int] | None:
         """Where sound comes from and goes to; None as long as that is not known."""
-        return self._peer
+        return None if self._peer is None else (self._peer[0], self._peer[1])
 
     def expect(self, host: str, port: int) -> None:
         """Lock to the address that the channel reports. An unspecified host (0.0.0.0) locks the port only."""
-        if host in {"", "0.0.0.0", "::"}:
+        if host in UNSPECIFIED:
             self._expected_port = port
             self._peer = self._peer if self._peer is not None and self._peer[1] == port else None
         else:
-            self._peer = (host, port)
+            self._peer = socket_address(host, port, self._family)
         if self._connected and self._peer is not None:
             self._socket.connect(self._peer)
 
@@ -174,7 +182,15 @@ class RtpTransport(PacedPlayout):
         """The next 20 ms of the caller, always a frame: silence when there is none."""
         if not self._closed:
             self._read(now)
-        return self._heard.frame(*self._jitter.get(now))
+        payload, kind = self._jitter.get(now)
+        frame = self._heard.frame(payload, kind)
+        if self._noise_gain is not None and kind is FrameKind.SILENCE:
+            return Frame(self._noise(self._noise_gain), kind)
+        return frame
+
+    def _noise(self, gain: float) -> bytes:
+        noise: Pcm = np.rint(np.frombuffer(self._heard_noise.frame(), np.int16) * gain).astype(np.int16)
+        return noise.tobytes()
 
     def _read(self, now: float) -> None:
         """Take all packets that have come since the last tick."""
@@ -204,7 +220,7 @@ class RtpTransport(PacedPlayout):
                 self._socket.connect(self._peer)
                 self._connected = True
 
-    def _latch(self, source: tuple[str, int]) -> bool:
+    def _latch(self, source: SocketAddress) -> bool:
         """Take the first allowed address as the peer; False for a stray."""
         if self._peer is not None or source[0] not in self._allowed_sources:
             return False
@@ -227,6 +243,7 @@ class RtpTransport(PacedPlayout):
         n_bytes = len(packet.payload)
         if packet.payload_type == self._payload_type and n_bytes and n_bytes % self._bytes_per_sample == 0:
             self._jitter.put(packet, arrived_s)
+            self._noise_gain = None
             return n_bytes >= FRAME_SAMPLES * self._bytes_per_sample
         if packet.payload_type >= _FIRST_DYNAMIC_TYPE:
             self._counts.events += 1
@@ -234,6 +251,7 @@ class RtpTransport(PacedPlayout):
             self._counts.malformed += 1
         elif packet.payload_type in COMFORT_NOISE_TYPES:
             self._counts.comfort_noise += 1
+            self._noise_gain = comfort_noise_gain(packet.payload)
         else:
             self._counts.unexpected += 1
         self._jitter.skip(packet, arrived_s)

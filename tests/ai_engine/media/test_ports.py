@@ -75,3 +75,8 @@ def test_a_range_without_ports_is_refused(first: int, last: int) -> None:
 def test_an_address_that_is_not_ours_is_named(first_port: int) -> None:
     with pytest.raises(PortError, match=r"cannot bind UDP 192\.0\.2\.1"):
         RtpPorts(first_port, first_port + 9, host="192.0.2.1").bind()
+
+
+def test_an_ipv6_address_is_named_in_brackets(first_port: int) -> None:
+    with pytest.raises(PortError, match=r"cannot bind UDP (\[2001:db8::1\]:\d+)?"):
+        RtpPorts(first_port, first_port + 9, host="2001:db8::1").bind()

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 import numpy as np
 import pytest
 
+from ai_engine.media.comfort_noise import comfort_noise_gain
+from ai_engine.media.ip_address import as_seen
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import RtpPacket
 from ai_engine.media.rtp_transport import RtpTransport
@@ -24,15 +26,15 @@ class Asterisk:
     """The other end: a socket that numbers its packets."""
 
     def __init__(self, transport: RtpTransport, *, host: str = "127.0.0.1") -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((host, 0))
         self.socket.setblocking(False)
-        self.to = ("127.0.0.1", transport.local_port)
+        self.to = ("::1" if ":" in host else "127.0.0.1", transport.local_port)
         self.sequence, self.timestamp, self.ssrc = 7, 1000, 99
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self.socket.getsockname()
+        host, port, *_ = self.socket.getsockname()
         return host, port
 
     def send(self, payload: bytes, payload_type: int = 0) -> None:
@@ -195,7 +197,7 @@ def test_what_is_not_audio_is_never_heard(transport: RtpTransport, asterisk: Ast
         asterisk.send(b"\xff" * 160)
         ticks.tick()
     asterisk.send(b"\x05\x0a\x00\xa0", payload_type=101)  # RFC 4733, digit 5
-    asterisk.send(b"\x40", payload_type=13)
+    asterisk.send(b"\x7f", payload_type=13)
     asterisk.send(b"\x00" * 160, payload_type=18)
     asterisk.socket.sendto(b"\x80\xc8\x00\x06" + bytes(24), asterisk.to)
     asterisk.socket.sendto(b"nonsense", asterisk.to)
@@ -205,6 +207,62 @@ def test_what_is_not_audio_is_never_heard(transport: RtpTransport, asterisk: Ast
     assert kind is FrameKind.SILENCE
     line = transport.line_quality()
     assert (line.events, line.unexpected, line.rtcp, line.malformed, line.lost) == (1, 1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("level", [45, 60])
+def test_comfort_noise_is_heard_as_loud_as_it_says_until_somebody_speaks(
+    transport: RtpTransport, asterisk: Asterisk, level: int
+) -> None:
+    """RFC 3389: the first octet is the level in -dBov; what follows is a spectrum."""
+    ticks = Ticks(transport)
+    for _ in range(3):
+        asterisk.send(b"\xff" * 160)
+        ticks.tick()
+    asterisk.send(bytes((level, 4, 5, 6)), payload_type=13)
+    silent = [ticks.tick() for _ in range(40)]
+    assert {kind for _, kind in silent[10:]} == {FrameKind.SILENCE}
+    noise = np.concatenate([pcm for pcm, _ in silent[10:]]).astype(float)
+    assert 20 * np.log10(np.sqrt(np.mean(noise**2)) / 32768) == pytest.approx(-level, abs=1.0)
+    asterisk.timestamp += 160 * 39
+    for _ in range(5):
+        asterisk.send(b"\xff" * 160)
+        pcm, kind = ticks.tick()
+    assert kind is FrameKind.SPEECH
+    assert not pcm.any()
+    assert transport.line_quality().comfort_noise == 1
+    assert transport.line_quality().lost == 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "gain"), [(b"", 0.0), (b"\x28", 1.0), (b"\x00", 1.0), (b"\xa8", 1.0), (b"\x3c", 0.1)]
+)
+def test_no_comfort_noise_is_louder_than_a_telephones(payload: bytes, gain: float) -> None:
+    assert comfort_noise_gain(payload) == pytest.approx(gain)
+
+
+@pytest.mark.parametrize("in_band", [False, True], ids=["events alone", "the tone as well"])
+def test_a_key_is_no_sound_and_no_loss(transport: RtpTransport, asterisk: Asterisk, in_band: bool) -> None:
+    """RFC 4733: all packets of an event bear the time at which the key went down, and its end comes three times."""
+    ticks = Ticks(transport)
+    for _ in range(4):
+        asterisk.send(b"\xff" * 160)
+        ticks.tick()
+    began, heard = asterisk.timestamp, []
+    for n in range(1, 13):
+        now, asterisk.timestamp = asterisk.timestamp, began
+        end = 0x80 if n > 9 else 0
+        asterisk.send(bytes((5, end | 10)) + min(160 * n, 1600).to_bytes(2, "big"), payload_type=101)
+        asterisk.timestamp = now + (0 if in_band else 160)
+        if in_band:
+            asterisk.send(encode_mulaw(TONE))
+        heard.append(ticks.tick())
+    for _ in range(4):
+        asterisk.send(b"\xff" * 160)
+        heard.append(ticks.tick())
+    line = transport.line_quality()
+    assert (line.events, line.lost, line.unexpected, line.malformed, line.restarts) == (12, 0, 0, 0, 0)
+    sounding = [bool(np.abs(pcm).max() > 2000) for pcm, _ in heard]
+    assert sum(sounding) == (12 if in_band else 0)
 
 
 def test_a_new_source_behind_the_same_address_is_heard(transport: RtpTransport, asterisk: Asterisk) -> None:
@@ -298,15 +356,70 @@ async def test_close_gives_the_port_back_and_may_be_called_twice(closed: RtpTran
     assert frame.kind is FrameKind.SILENCE
 
 
-def test_a_minute_of_sound_at_a_steady_delay(transport: RtpTransport, asterisk: Asterisk) -> None:
-    """Real time, shortened to two seconds: what is sent between ticks is heard in order and soon."""
+def test_sound_comes_out_whole_and_at_a_steady_delay(transport: RtpTransport, asterisk: Asterisk) -> None:
     ticks = Ticks(transport)
-    ticks.now = time.monotonic()
-    for _ in range(100):
+    for _ in range(500):
         asterisk.send(encode_mulaw(TONE))
-        time.sleep(max(0.0, ticks.now + 0.020 - time.monotonic()))
         ticks.tick()
     line = transport.line_quality()
-    assert line.lost == 0
-    assert line.late + line.concealed <= 2
-    assert line.delay_ms <= 30
+    assert (line.lost, line.late, line.concealed) == (0, 0, 0)
+    assert line.delay_ms is not None
+    assert line.delay_ms <= 60  # a busy machine may hold up a packet between `send` and `tick`
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("bound", "asterisk_at"), [("::1", "::1"), ("::", "::1"), ("::", "127.0.0.1")], ids=["::1", ":: by v6", ":: by v4"]
+)
+@pytest.mark.parametrize("told", [True, False], ids=["address told", "address learned"])
+def test_ipv6_both_ways_and_no_stray(bound: str, asterisk_at: str, told: bool) -> None:
+    ports = RtpPorts(42000, 42998, host=bound, drain_s=0)
+    transport = RtpTransport(ports, allowed_sources=["0:0:0:0:0:0:0:1", "127.0.0.1"])
+    asterisk, stray, ticks = Asterisk(transport, host=asterisk_at), Asterisk(transport, host="::1"), Ticks(transport)
+    if told:
+        transport.expect(*asterisk.address)
+    loudest = 0
+    for n in range(8):
+        asterisk.send(encode_mulaw(TONE))
+        if n:
+            stray.send(encode_mulaw(TONE))
+        loudest = max(loudest, int(np.abs(ticks.tick()[0]).max()))
+    ticks.tick()  # the last stray lay behind the packet that was waited for
+    line = transport.line_quality()
+    assert (line.received, line.strays, line.send_errors) == (8, 7, 0)
+    assert loudest > 7000
+    assert asterisk.received()
+    assert stray.received() == []
+    assert transport.peer is not None
+    assert transport.peer == (as_seen(asterisk_at, socket.AF_INET6), asterisk.address[1])
+    asyncio.run(transport.close())
+    assert ports.in_use == 0
+    asterisk.socket.close()
+    stray.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "seen"),
+    [
+        ("192.0.2.1", socket.AF_INET, "192.0.2.1"),
+        ("::ffff:192.0.2.1", socket.AF_INET, "192.0.2.1"),
+        ("192.0.2.1", socket.AF_INET6, "::ffff:192.0.2.1"),
+        ("::ffff:c000:201", socket.AF_INET6, "::ffff:192.0.2.1"),
+        ("2001:DB8:0:0::1", socket.AF_INET6, "2001:db8::1"),
+        ("asterisk", socket.AF_INET6, "asterisk"),
+    ],
+)
+def test_an_address_has_one_spelling(host: str, family: int, seen: str) -> None:
+    assert as_seen(host, family) == seen
