@@ -71,6 +71,11 @@ class AgentFloor:
         """A reply or a filler has begun to play."""
         return (self.reply is not None and self.reply.sounded) or (self.filler is not None and self.filler.sounded)
 
+    def heard_so_far(self, now: float) -> str | None:
+        """What was heard of the reply that sounds; None while none does."""
+        reply = self.reply
+        return self._playout.heard_text(reply.turn, now) if reply is not None and reply.sounded else None
+
     def asked_for(self, reply: Reply, now: float) -> None:
         """`reply` takes the floor and is spoken by the provider as it is written."""
         self._emit(Say(reply.turn, reply.revision, reply.text, reply.rendered_only))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
@@ -11,6 +11,10 @@ from ai_engine.conversation.decisions import Ending, HangUp
 from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import ReplyKind
 from voice_core.silence import FillerPolicy, SilencePolicy, SilenceVerdict
+from voice_core.words import END_MARKS
+
+_SENTENCE_S: Final = 6.0
+"""When the call's time is up, so long the agent may take to finish his sentence."""
 
 
 class Alternatives:
@@ -67,10 +71,20 @@ class Waiting:
             max_call_s=settings.max_call_s,
             warn_before_s=settings.time_warning_s if phrases.time_warning else 0.0,
         )
+        self._time_up_at: float | None = None
+        self._heard: str | None = None
+        """Of what the agent says, since the time is up."""
         self._filler = FillerPolicy(
             after_s=settings.filler_after_s if self._fillers and fillers else 0.0,
             again_after_s=settings.filler_again_after_s,
         )
+
+    def _sentence_over(self, since: float, now: float) -> bool:
+        """The agent says nothing, or has just finished a sentence, or has gone on for long enough."""
+        heard, before = self._agent.heard_so_far(now), self._heard
+        self._heard = heard
+        ended = before is not None and heard != before and heard is not None and heard.endswith(END_MARKS)
+        return heard is None or ended or now - since >= _SENTENCE_S
 
     def start(self, now: float) -> None:
         """The call's time begins."""
@@ -95,7 +109,10 @@ class Waiting:
         elif verdict is SilenceVerdict.GIVE_UP:
             self._close(HangUp("silence"), self._phrases.farewell, now, revocable=True)
         elif verdict is SilenceVerdict.TIME_UP:
+            self._time_up_at = now
+        if self._time_up_at is not None and self._sentence_over(self._time_up_at, now):
             self._close(HangUp("time_up"), self._phrases.time_up, now)
+            return
         reply = agent.reply
         waits = reply is not None and reply.answers and not reply.sounded and agent.filler is None
         waiting_for = reply.turn if reply is not None and waits else None

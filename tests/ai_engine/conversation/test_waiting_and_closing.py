@@ -70,6 +70,10 @@ def phrases(**texts: Any) -> Phrases:
     return Phrases(**{"filler": "", "greeting": GREETING, **texts})
 
 
+TWO_SENTENCES = "We are open from nine to five on weekdays. On Saturday we close at one in the afternoon."
+WITHOUT_END = " ".join(["and then we are open"] * 12) + "."
+
+
 CASES = [
     # --- greetings ---
     Case(
@@ -212,6 +216,17 @@ CASES = [
         "Y1 H",
         [TIME_UP],
         {"settings": ConversationSettings(max_call_s=3.0)},
+        hung_up="time_up",
+    ),
+    Case(
+        "when the time is up in the middle of an answer, the agent finishes his sentence",
+        f"say {QUESTION}\npause 20",
+        "S1.1 A1.1 I1 Y2 H",
+        [ASKED, f"assistant: {TWO_SENTENCES.partition('. ')[0]}.", TIME_UP],
+        {
+            "provider": ScriptedProvider(replies={QUESTION: TWO_SENTENCES}),
+            "settings": ConversationSettings(max_call_s=4.0),
+        },
         hung_up="time_up",
     ),
     Case(
@@ -548,3 +563,20 @@ def test_who_has_begun_to_speak_over_a_farewell_does_not_keep_a_call_that_has_to
     call.advance(20.0)
     assert call.hung_up == "silence"
     assert "barge_in" not in call.states()
+
+
+def test_a_sentence_without_end_does_not_keep_the_call_when_its_time_is_up() -> None:
+    call = VirtualCall(
+        f"say {QUESTION}\npause 40",
+        provider=ScriptedProvider(replies={QUESTION: WITHOUT_END}),
+        settings=ConversationSettings(max_call_s=4.0),
+        phrases=phrases(greeting=""),
+    ).run()
+    history = call.history()
+    assert history[0] == ASKED
+    assert history[2:] == [TIME_UP]
+    heard = history[1].removeprefix("assistant: ")
+    assert heard
+    assert WITHOUT_END.startswith(heard)
+    assert heard != WITHOUT_END
+    assert call.time_of(HangUp, -1) < call.started_at + 4.0 + 6.0 + 10.0
