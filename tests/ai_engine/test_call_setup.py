@@ -86,6 +86,23 @@ def test_every_sentence_of_a_context_reaches_the_conversation():
         assert (said if isinstance(said, str) else said[0]) == f"This is {name}."
 
 
+def test_a_caller_who_was_cut_off_is_told_so_at_once_in_place_of_the_greeting():
+    chosen = context(
+        greeting_mode="wait", greeting_delay_s=2.0, reconnected="We were cut off, {caller_name}.", disclose_ai=True
+    )
+    settings = settings_for(chosen, ConversationSettings(), cut_off=True)
+    assert (settings.greeting_mode, settings.greeting_delay_s) == (GreetingMode.AGENT, 0.0)
+    texts = chosen.for_call(call_id="c1", now=MONDAY_NINE, caller_name="Ann")
+    phrases = phrases_for(texts, cut_off=True)
+    assert phrases.greeting == "We were cut off, Ann."
+    assert phrases.disclosure == phrases_for(texts).disclosure != ""
+
+
+def test_what_a_caller_hears_who_was_cut_off_or_has_no_room_is_rendered_ahead():
+    lines = context(reconnected="We were cut off.", busy="All lines are busy.", disclose_ai="I am a machine.")
+    assert {"I am a machine. We were cut off.", "All lines are busy."} <= set(lines.lines_to_render())
+
+
 @pytest.mark.parametrize(
     ("fallback", "goes_to"),
     [

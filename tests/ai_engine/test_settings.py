@@ -146,6 +146,18 @@ def test_loopback_is_what_only_this_machine_reaches(address: str, loopback: bool
     assert is_loopback(address) is loopback
 
 
+@pytest.mark.parametrize("peers", [["ai-agent-2", "ai-agent-*"], ["ai-agent-1"], ["desk"], []])
+def test_engines_may_name_each_other(tmp_path: Path, peers: list[str]) -> None:
+    settings = load(tmp_path, f"asterisk: {{app: ai-agent-1, peers: {peers}}}")
+    assert settings.asterisk.peers == peers
+
+
+@pytest.mark.parametrize(("app", "peer"), [("ai-agent", "ai_agent"), ("a" * 32 + "1", "a" * 32 + "2")])
+def test_engines_whose_channels_could_not_be_told_apart_are_refused(tmp_path: Path, app: str, peer: str) -> None:
+    with pytest.raises(ConfigError, match="differ too little"):
+        load(tmp_path, f"asterisk: {{app: {app}, peers: [{peer}]}}")
+
+
 def test_the_knobs_of_turn_taking_are_checked_like_all_else(tmp_path: Path) -> None:
     settings = load(tmp_path, yaml="conversation:\n  speculation_ms: 200\n  interruption:\n    short_ms: 300\n")
     built = conversation_settings(settings.conversation)

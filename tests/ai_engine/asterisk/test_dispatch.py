@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_engine.asterisk import events as e
-from ai_engine.asterisk.dispatch import Dispatcher, Handler, Lane
+from ai_engine.asterisk.dispatch import CUT_OFF, Dispatcher, Handler, Lane
 
 
 def start(channel_id: str) -> e.Event:
@@ -223,6 +223,21 @@ async def test_a_caller_who_leaves_and_returns_is_a_new_call_even_if_the_old_one
     await settle()
     assert desk.digits("c1") == "78"
     await desk.dispatcher.close()
+
+
+async def test_a_caller_found_in_the_middle_of_a_talk_starts_as_one_who_was_cut_off() -> None:
+    started: list[e.StasisStart] = []
+
+    def take(begun: e.StasisStart, lane: Lane) -> None:
+        started.append(begun)
+
+    dispatcher = Dispatcher(
+        take, on_failure=lambda key, error: None, is_ours=lambda key: False, on_stray=lambda found: None
+    )
+    dispatcher.announce(start("c1").channel, cut_off=True)
+    dispatcher.announce(start("c2").channel)
+    assert [(begun.channel.id, begun.args) for begun in started] == [("c1", (CUT_OFF,)), ("c2", ())]
+    await dispatcher.close()
 
 
 async def test_an_id_cannot_belong_to_two_calls() -> None:
