@@ -103,6 +103,7 @@ def test_silence_is_written_while_paused_and_the_time_stays_true(tmp_path_factor
         if what == "tick":
             rig.tick(5, 6, times=times)
             expected += [0 if paused else 5] * times
+            rig.recorder.work_off()
         else:
             paused = what == "pause"
             (rig.recording.pause if paused else rig.recording.resume)()
