@@ -286,7 +286,7 @@ class Call:
         return await self._ended
 
     async def _caller_left(self, error: BaseException | None) -> bool:
-        """Whether connecting failed because the caller hung up meanwhile: his channel's end is then on its way to us."""
+        """Whether connecting failed because the caller hung up meanwhile: then his channel's end is on its way."""
         if not isinstance(error, AriError) or error.status not in _CHANNEL_GONE:
             return False
         await asyncio.wait((self._ended,), timeout=_END_COMES_WITHIN_S)
