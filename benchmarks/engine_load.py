@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ai_engine.media.echo import guards_for
 from ai_engine.media.rtp import PT_PCMU, write_header
 from benchmarks.doc_figures import machine_line, markdown_table, put
 from benchmarks.engine_load_programs import PAYLOAD_TYPES, PROGRAMS, WEIGHTS, agent_second
@@ -30,6 +31,7 @@ from benchmarks.machine import usage
 _SO_TIMESTAMPNS = 35
 _WARM_UP_S = 2.0
 _FRAME_S = 0.020
+_SHORT_PROGRAMS = ("floor", "transport", "cancelled", "wideband")
 _TITLES = {
     "floor": "floor",
     "transport": "transport and pacer",
@@ -178,15 +180,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=150)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each program [%(default)s]")
-    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
+    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, help="[all; with --short some]")
     parser.add_argument("--first-port", type=int, default=44000)
     parser.add_argument("--short", action="store_true", help="5 calls for 1 s: only shows that it runs")
     parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
     arguments = parser.parse_args()
     n_calls, seconds = (5, 1.0) if arguments.short else (arguments.calls, arguments.seconds)
-    programs = [p for p in arguments.programs if p in {"floor", "transport"} or WEIGHTS.is_file()]
-    if programs != arguments.programs:
+    wanted = arguments.programs or list(_SHORT_PROGRAMS if arguments.short else PROGRAMS)
+    programs = [p for p in wanted if p in {"floor", "transport"} or WEIGHTS.is_file()]
+    if programs != wanted:
         print(f"only floor and transport: {WEIGHTS.name} is not installed")
+    if guards_for("auto") is None:
+        print("without the cancellers: their extra, echo, is not installed")
+        programs = [p for p in programs if p not in {"guarded", "cancelled"}]
     if "floor" in programs and not arguments.short:
         programs.append("floor")
 

@@ -13,6 +13,7 @@ SHORT = [
     ("sound_extras", ["--short"], "sound_extras"),
     pytest.param("engine_load", ["--short"], "engine_load", marks=pytest.mark.models),
     pytest.param("line_widths", ["--short"], "line_widths", marks=pytest.mark.models),
+    pytest.param("media_profile", ["--short"], "media_profile", marks=pytest.mark.models),
     pytest.param("known_answers", ["--short"], "known_answers", marks=pytest.mark.models),
     pytest.param("agent_answers", ["--short"], "agent_answers", marks=pytest.mark.models),
     pytest.param("server_overhead", ["--short"], "server_overhead", marks=pytest.mark.models),
