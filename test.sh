@@ -48,7 +48,7 @@ stage 'tests'
 python -m pytest ${MARKS:+-m "$MARKS"} "$@"
 if [ "$FULL" = 1 ]; then
   stage 'benchmarks'
-  for benchmark in worker_ipc known_answers agent_answers engine_load turn_latency; do
+  for benchmark in worker_ipc known_answers agent_answers engine_load engine_memory soak turn_latency; do
     python -m "benchmarks.$benchmark"
   done
 fi
