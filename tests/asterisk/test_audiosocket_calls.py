@@ -56,7 +56,10 @@ async def test_hanging_up_leaves_nothing_behind(agent: Agent, sip_caller: SipCal
     question = await agent.line("What colour is the door?")
     uri, headers = agent.pbx.sip_uri(750), over_audiosocket("slin")
     async with sip_caller.dial(uri, headers=headers, wait=state != "ringing") as call:
-        if state != "ringing":
+        if state == "ringing":  # before that the telephone has nothing that it could cancel
+            while call.ringing_s is None and not call.established.is_set():
+                await asyncio.sleep(0.005)
+        else:
             await call.wait_for_agent(timeout_s=PATIENCE_S)
         if state in ("listening", "thinking", "speaking"):
             await call.wait_for_silence(700)
