@@ -23,6 +23,7 @@ SHORT = [
     pytest.param("turn_stages", ["--short"], "turn_stages", marks=pytest.mark.models),
     pytest.param("echo_map", ["--short"], "echo_map", marks=pytest.mark.models),
     pytest.param("turn_cut_offs", ["--short"], "turn_cut_offs", marks=pytest.mark.models),
+    pytest.param("concealment_quality", ["--short"], "concealment_quality", marks=pytest.mark.models),
     pytest.param("barge_in", ["--short"], "barge_in", marks=[pytest.mark.models, pytest.mark.asterisk]),
 ]
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ai_engine.media.comfort_noise import comfort_noise_gain
 from ai_engine.media.ip_address import as_seen
@@ -423,3 +425,42 @@ def test_ipv6_both_ways_and_no_stray(bound: str, asterisk_at: str, told: bool) -
 )
 def test_an_address_has_one_spelling(host: str, family: int, seen: str) -> None:
     assert as_seen(host, family) == seen
+
+
+DATAGRAMS = st.lists(
+    st.one_of(
+        st.binary(max_size=300),
+        st.builds(
+            lambda type, sequence, timestamp, payload, padding: bytes(
+                RtpPacket(type, sequence, timestamp, 99, payload, padding_bytes=padding)
+            ),
+            st.sampled_from([0, 8, 9, 10, 13, 19, 72, 101, 127]),
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFFFFFF),
+            st.binary(max_size=400),
+            st.integers(0, 20),
+        ),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(DATAGRAMS)
+@pytest.mark.parametrize("wire_format", ["ulaw", "slin"])
+def test_whatever_the_peer_sends_each_tick_is_a_frame(
+    ports: RtpPorts, wire_format: str, datagrams: list[bytes]
+) -> None:
+    transport = RtpTransport(ports, wire_format=wire_format)
+    asterisk, ticks = Asterisk(transport), Ticks(transport)
+    transport.expect(*asterisk.address)
+    for datagram in datagrams:
+        asterisk.socket.sendto(datagram, asterisk.to)
+        ticks.tick()
+    for _ in range(20):
+        ticks.tick()
+    line = transport.line_quality()
+    counted = line.received + (line.malformed or 0) + (line.rtcp or 0)
+    assert counted >= len(datagrams)  # a packet of the wrong size is both
+    asyncio.run(transport.close())
+    asterisk.socket.close()
