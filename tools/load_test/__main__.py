@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which calls end [%(default)s]")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and configuration there")
     arguments = parser.parse_args()
+    # As Ctrl-C: whatever was brought up is brought down, too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix="parley-load-") as temporary:
         home = arguments.keep.resolve() if arguments.keep else Path(temporary)
         try:
