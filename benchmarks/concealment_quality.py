@@ -1,6 +1,6 @@
 """How well lost packets are concealed: a listening score of the sound with holes against the sound without.
 
-    python -m benchmarks.concealment_quality [--seconds 20] [--seeds 2] [--short] [--write-docs]
+    python -m benchmarks.concealment_quality [--seconds 20] [--seeds 2] [--voices joe] [--short] [--write-docs]
 
 Speech of several voices in frames of 20 ms, G.711 at 8 kHz and linear at 16 kHz, of which 0 to 20 % are lost, one
 by one and in bursts of three. What stands in the holes: silence, the last frame again and again, and what
@@ -23,7 +23,7 @@ import structlog
 
 from ai_engine.media.concealment import Concealment
 from benchmarks import doc_figures
-from benchmarks.concealment_speech import material
+from benchmarks.concealment_speech import VOICES, material
 from tools.call.impairment import Impairer, Impairment
 from voice_wire.audio import Pcm, decode_mulaw, encode_mulaw
 
@@ -97,11 +97,11 @@ def score(reference: Pcm, heard: Pcm, rate_hz: int) -> float:
     return float(stoi(reference.astype(float), heard.astype(float), rate_hz, extended=True))
 
 
-async def run(rates: list[int], seconds: float, seeds: int, *, short: bool) -> dict[str, Any]:
+async def run(rates: list[int], seconds: float, seeds: int, among: list[str], *, short: bool) -> dict[str, Any]:
     """Mean scores by rate, method and loss."""
     figures: dict[str, Any] = {}
     for rate_hz in rates:
-        voices = await material(rate_hz, short=short)
+        voices = await material(rate_hz, short=short, among=among)
         n_samples = int(rate_hz * FRAME_S)
         scores: dict[str, list[float]] = {name: [] for name in METHODS}
         for loss, burst in LOSSES[::4] if short else LOSSES:
@@ -140,12 +140,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each voice")
     parser.add_argument("--seeds", type=int, default=2, help="patterns of loss")
+    parser.add_argument("--voices", nargs="+", choices=VOICES, default=list(VOICES))
     parser.add_argument("--short", action="store_true", help="one sentence at 8 kHz: shows that it works")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rates, seeds = ([8000], 1) if arguments.short else ([8000, 16000], arguments.seeds)
-    figures = asyncio.run(run(rates, arguments.seconds, seeds, short=arguments.short))
+    figures = asyncio.run(run(rates, arguments.seconds, seeds, arguments.voices, short=arguments.short))
     head, rows = table(figures, list(LOSSES[::4] if arguments.short else LOSSES))
     for row in (head, *rows):
         print("  ".join(f"{cell:>12}" for cell in row))

@@ -6,7 +6,7 @@ Asterisk's prompts, where tools/pbx has installed them (telephone band only).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,21 +34,26 @@ _PEAK: Final = 12000
 _PAUSE_S: Final = 0.3
 
 
-async def material(rate_hz: int, *, short: bool = False) -> dict[str, Pcm]:
-    """Each voice's speech, about half a minute of it (`short`: one sentence of one voice)."""
+VOICES: Final = ("joe", "af_heart", "am_michael", "bf_emma", "Allison")
+
+
+async def material(rate_hz: int, *, short: bool = False, among: Sequence[str] = VOICES) -> dict[str, Pcm]:
+    """The speech of each voice `among` `VOICES`, about half a minute of it (`short`: one sentence of one voice)."""
     wanted: list[tuple[str, Backend, BackendOptions]] = [("joe", piper.BACKEND, piper.Options(threads=2))]
     if not short:
         voices = ("af_heart", "am_michael", "bf_emma")
         wanted += [(voice, kokoro.BACKEND, kokoro.Options(mode="onnx", voice=voice)) for voice in voices]
     spoken: dict[str, Pcm] = {}
     for name, backend, options in wanted:
+        if name not in among:
+            continue
         try:
             spoken[name] = await _speak(backend, options, SENTENCES[:1] if short else SENTENCES, rate_hz)
         except BackendUnusable as error:
             print(f"{name}: left out: {error}")
-    if rate_hz == 8000 and not short and _ALLISON.is_dir():
+    if rate_hz == 8000 and not short and "Allison" in among and _ALLISON.is_dir():
         prompts = list(_prompts(_ALLISON))
-        spoken["Allison, a human"] = _levelled(np.concatenate(prompts))[: PROMPT_SECONDS * rate_hz]
+        spoken["Allison"] = _levelled(np.concatenate(prompts))[: PROMPT_SECONDS * rate_hz]
     return spoken
 
 
