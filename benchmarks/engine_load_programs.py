@@ -153,11 +153,16 @@ class MediaProfile:
         blocks = sys.getallocatedblocks() - self._blocks
         call_seconds = (time.monotonic() - self._began) * self._n_calls
         done = threading.Event()
-        self._media.post(lambda: (self._profile.disable(), done.set()))
+
+        def end() -> None:
+            self._profile.disable()
+            done.set()
+
+        self._media.post(end)
         done.wait()
         self._profile.create_stats()
         times: dict[str, float] = {}
-        for (file, line, function), (_, _, own_s, _, _) in self._profile.stats.items():  # type: ignore[attr-defined]
+        for (file, line, function), (_, _, own_s, _, _) in self._profile.stats.items():
             name = f"{Path(file).stem}.{function}" if line else function.strip("<>")
             times[name] = times.get(name, 0.0) + own_s
         whole_s = sum(times.values())
