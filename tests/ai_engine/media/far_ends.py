@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
 from abc import ABC, abstractmethod
 from typing import Final
 
 import numpy as np
-from audiosocket_peer import Peer
+from audiosocket_peer import Peer as AudioSocketPeer
 from chan_websocket import ChanWebsocket, connection_pair
+from rtp_arrivals import Peer
 
 from ai_engine.media.audiosocket import message
 from ai_engine.media.audiosocket_transport import FORMATS as AUDIOSOCKET_FORMATS
@@ -24,7 +23,6 @@ from ai_engine.media.websocket_control import ControlForm
 from ai_engine.media.websocket_media import WebsocketTransport
 from voice_wire.audio import Pcm, decode, encode
 
-PATIENCE_S: Final = 30.0
 KINDS: Final = (
     "rtp ulaw",
     "rtp alaw",
@@ -86,37 +84,29 @@ class RtpFarEnd(FarEnd):
         self._wire = WIRE_FORMATS[media_format]
         self._codec = self._wire.codec()
         self._numbers = (7, 1000)
-        self._came = 0
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.setblocking(False)
+        self._peer = Peer(self.rtp)
 
     def connect(self) -> None:
-        self.rtp.expect(*self._socket.getsockname())
+        self.rtp.expect(*self._peer.address)
 
     def say(self, pcm: Pcm) -> None:
         sequence, timestamp = self._numbers
         self._numbers = (sequence + 1, timestamp + 160)
         payload = self._codec.encode(encode(pcm, self.transport.format.encoding))
         packet = RtpPacket(self._wire.payload_type, sequence, timestamp, 99, payload)
-        self._socket.sendto(bytes(packet), ("127.0.0.1", self.rtp.local_port))
-        assert select.select([self.rtp._socket], [], [], PATIENCE_S)[0]
+        self._peer.send_bytes(bytes(packet))
 
     def skip(self, seconds: float) -> None:
         sequence, timestamp = self._numbers
         self._numbers = (sequence, timestamp + round(8000 * seconds))
 
     def heard(self) -> Pcm:
-        frames = [np.zeros(0, np.int16)]
-        while self._came < self.rtp.line_quality().sent:
-            assert select.select([self._socket], [], [], PATIENCE_S)[0], "a packet did not come"
-            frames.append(self._codec.decode(RtpPacket.parse(self._socket.recv(2048)).payload))
-            self._came += 1
-        return np.concatenate(frames)
+        frames = [self._codec.decode(RtpPacket.parse(datagram).payload) for datagram in self._peer.received_bytes()]
+        return np.concatenate([np.zeros(0, np.int16), *frames])
 
     def close(self) -> None:
         super().close()
-        self._socket.close()
+        self._peer.close()
 
 
 class AudioSocketFarEnd(FarEnd):
@@ -124,10 +114,10 @@ class AudioSocketFarEnd(FarEnd):
         super().__init__()
         self.transport = self._audiosocket = AudioSocketTransport(media_format)
         self._kind, _ = AUDIOSOCKET_FORMATS[media_format]
-        self._peer: Peer | None = None
+        self._peer: AudioSocketPeer | None = None
 
     def connect(self) -> None:
-        self._peer = Peer(self._audiosocket)
+        self._peer = AudioSocketPeer(self._audiosocket)
 
     def say(self, pcm: Pcm) -> None:
         assert self._peer is not None
