@@ -206,6 +206,7 @@ class Engine:
             rendered=RenderedSpeech(settings.state_folder / "rendered"),
             embedder=embedder,
             environment=settings.environment,
+            on_fallback=lambda component, member: self.metrics.fallbacks.labels(component, member).inc(),
         )
         owned.push_async_callback(shared.clients.close)
         self._factories = {

@@ -37,6 +37,12 @@ class Metrics:
         self.provider_failures = Counter(
             "parley_provider_failures", "Failures by component.", ["component"], registry=r
         )
+        self.fallbacks = Counter(
+            "parley_component_fallbacks",
+            "Times the next of a chain of components was asked, by component and by who failed.",
+            ["component", "member"],
+            registry=r,
+        )
         self.calls_refused = Counter(
             "parley_calls_refused",
             "Calls not taken, by reason and by what became of the caller.",

@@ -9,14 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from ai_engine.contexts import Context
 from ai_engine.conversation.rendered import Progress
 from ai_engine.providers.answering import Answering, AnsweringSettings, stock_phrases
+from ai_engine.providers.component_choices import Choices, ComponentMaker
 from ai_engine.providers.components.component import ComponentFailed, LanguageModel, SpeechToText, TextToSpeech
-from ai_engine.providers.components.options import Options, choose, read_options
+from ai_engine.providers.components.llm.chain import ChainedLanguageModel
+from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.registry import (
     LANGUAGE_MODELS,
     SPEECH_TO_TEXT,
     TEXT_TO_SPEECH,
     ComponentChoice,
 )
+from ai_engine.providers.components.stt.chain import ChainedSpeechToText
+from ai_engine.providers.components.tts.chain import ChainedTextToSpeech
 from ai_engine.providers.pipeline import PipelineProvider
 from ai_engine.providers.provider import CallInfo, ProviderError
 from ai_engine.providers.services import CallScope, Services
@@ -50,9 +54,9 @@ class AnswerOptions(BaseModel):
 
 
 class PipelineOptions(AnswerOptions):
-    stt: ComponentChoice = ComponentChoice()
-    llm: ComponentChoice = ComponentChoice()
-    tts: ComponentChoice = ComponentChoice()
+    stt: Choices = (ComponentChoice(),)
+    llm: Choices = (ComponentChoice(),)
+    tts: Choices = (ComponentChoice(),)
 
 
 class PipelineFactory:
@@ -66,9 +70,15 @@ class PipelineFactory:
         """The voice each context was rendered with."""
         self._languages: dict[str, str] = {}
         """And its language."""
-        self._make_stt = choose(SPEECH_TO_TEXT, options.stt.kind, "speech to text")
-        self._make_llm = choose(LANGUAGE_MODELS, options.llm.kind, "language model")
-        self._make_tts = choose(TEXT_TO_SPEECH, options.tts.kind, "text to speech")
+        self._stt = ComponentMaker[SpeechToText](
+            "stt", SPEECH_TO_TEXT, options.stt, what="speech to text", patience_s=5.0, chained=ChainedSpeechToText
+        )
+        self._llm = ComponentMaker[LanguageModel](
+            "llm", LANGUAGE_MODELS, options.llm, what="language model", patience_s=4.0, chained=ChainedLanguageModel
+        )
+        self._tts = ComponentMaker[TextToSpeech](
+            "tts", TEXT_TO_SPEECH, options.tts, what="text to speech", patience_s=2.5, chained=ChainedTextToSpeech
+        )
         self._components(CallScope(_NOBODY, services))  # so that they complain about their options now
 
     def create(self, call: CallInfo, context: Context, *, no_information: str) -> PipelineProvider:
@@ -85,23 +95,44 @@ class PipelineFactory:
         return PipelineProvider(stt=stt, llm=llm, tts=tts, answering=answering, clock=self._services.clock)
 
     def _components(self, scope: CallScope) -> tuple[SpeechToText, LanguageModel, TextToSpeech]:
-        return (
-            self._make_stt(scope, self._options.stt.options),
-            self._make_llm(scope, self._options.llm.options),
-            self._make_tts(scope, self._options.tts.options),
-        )
+        return self._stt.make(scope), self._llm.make(scope), self._tts.make(scope)
 
     async def prepare(
         self, name: str, context: Context, audio_format: AudioFormat, progress: Progress | None = None
     ) -> None:
         call = CallInfo(f"prepare-{name}", name, context.prompt, context.language, context.voice, audio_format)
-        tts = self._make_tts(CallScope(call, self._services), self._options.tts.options)
-        rendered = self._services.rendered
         stock = stock_phrases(context.no_information, self._options.settings(), context.language)
         self._languages[name] = context.language
         written = (*context.lines_to_render(), *stock)
         lines = list(dict.fromkeys(spoken_form(line, context.language) for line in written))
-        asked_for = f"{self._options.tts.kind} {context.voice or ''}"
+        voices = self._tts.each(CallScope(call, self._services))
+        for place, (kind, tts) in enumerate(voices):
+            try:
+                asked_for = f"{kind} {context.voice or ''}"
+                await self._render(name, asked_for, lines, tts, audio_format=audio_format, progress=progress)
+                break
+            except ComponentFailed as failure:
+                if place == len(voices) - 1:
+                    raise ProviderError(str(failure), retryable=failure.retryable) from failure
+        matcher = self._services.matcher(name, context)
+        try:
+            if matcher is not None:
+                await matcher.prepare()
+        except WorkerError as error:
+            raise ProviderError(f"known answers: {error}", retryable=error.retryable) from error
+
+    async def _render(
+        self,
+        name: str,
+        asked_for: str,
+        lines: list[str],
+        tts: TextToSpeech,
+        *,
+        audio_format: AudioFormat,
+        progress: Progress | None,
+    ) -> None:
+        """All lines of a context in one voice. Raises `ComponentFailed`."""
+        rendered = self._services.rendered
         if name not in self._voices and (kept := await rendered.load_voice(asked_for)) is not None:
             self._voices[name] = kept  # so that an apology can be heard while the TTS is away
             for line in lines:
@@ -111,16 +142,8 @@ class PipelineFactory:
             self._voices[name] = tts.voice
             await rendered.keep_voice(asked_for, tts.voice)
             await rendered.prepare(lines, tts, audio_format, progress)
-        except ComponentFailed as failure:
-            raise ProviderError(str(failure), retryable=failure.retryable) from failure
         finally:
             await tts.stop()
-        matcher = self._services.matcher(name, context)
-        try:
-            if matcher is not None:
-                await matcher.prepare()
-        except WorkerError as error:
-            raise ProviderError(f"known answers: {error}", retryable=error.retryable) from error
 
     def rendered_line(self, name: str, text: str, audio_format: AudioFormat) -> bytes | None:
         spoken = spoken_form(text, self._languages.get(name, ""))
@@ -137,5 +160,5 @@ _NOBODY = CallInfo("", "", "", "en", None, AudioFormat("mulaw", 8000))
 def with_components(kind: str, options: Options, services: Services, what: str) -> PipelineFactory:
     """A pipeline whose three components are all of one kind."""
     answer = read_options(AnswerOptions, options, what)
-    chosen: dict[str, Any] = {part: ComponentChoice(kind=kind) for part in ("stt", "llm", "tts")}
+    chosen: dict[str, Any] = {part: (ComponentChoice(kind=kind),) for part in ("stt", "llm", "tts")}
     return PipelineFactory(PipelineOptions(**dict(answer), **chosen), services)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 from ai_engine.contexts import Context
 from ai_engine.conversation.embedding_worker import KnownAnswerMatcher, TextEmbedder
 from ai_engine.conversation.rendered import Progress, RenderedSpeech
+from ai_engine.providers.circuit_breaker import CircuitBreaker
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import CallInfo, Provider
 from voice_wire.audio import AudioFormat
@@ -34,6 +35,10 @@ class Services:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process's and `.env`: where components find their keys, by the names that the configuration gives."""
     clients: SharedClients = field(default_factory=SharedClients)
+    breakers: dict[Hashable, CircuitBreaker] = field(default_factory=dict)
+    """Which components of chains are asked at present."""
+    on_fallback: Callable[[str, str], None] = lambda component, member: None
+    """Told when the next of a chain is asked: stt, llm or tts, and who failed."""
 
     def matcher(self, name: str, context: Context) -> KnownAnswerMatcher | None:
         """The known answers of the context of that name."""

@@ -38,3 +38,6 @@ class ComponentChoice(BaseModel):
 
     kind: str = "local"
     options: dict[str, Any] = Field(default_factory=dict)
+    patience_s: float | None = Field(default=None, gt=0, le=60)
+    """How long its next output is waited for while there is another to ask; None: 5 for hearing, 4 for the language
+    model, 2.5 for the voice."""
