@@ -133,6 +133,14 @@ async def ask(call: SipCall, question: Pcm, *, silence_ms: float = 1000) -> Pcm:
     return call.heard_since(begin_s - 0.2)
 
 
+def has_tone(pcm: Pcm, hz: float) -> bool:
+    """Most of the last half second is that one frequency."""
+    samples = np.asarray(pcm[-4000:], np.float64)
+    spectrum = np.abs(np.fft.rfft(samples)) ** 2
+    near = np.abs(np.fft.rfftfreq(samples.size, 1 / 8000) - hz) < 20
+    return bool(spectrum[near].sum() > 0.5 * spectrum.sum() > 0)
+
+
 def is_silent(pcm: Pcm) -> bool:
     return not voiced_segments(np.asarray(pcm))
 

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agent_fixture import Agent, agent_events, greeted
+from agent_fixture import Agent, agent_events, greeted, has_tone
 
 from tools.call import SipCaller
 from tools.call.measure import voiced_segments
-from tools.call.wav import Pcm
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(120)]
 
 FAREWELL = "I cannot hear anybody, so I will end this call now. Thank you very much for calling us today. Goodbye."
 TOLD = "You are talking with an automated assistant. Hello, this is the quiet line."
-
-
-def has_tone(pcm: Pcm, hz: float) -> bool:
-    """Most of the last half second is that one frequency."""
-    samples = np.asarray(pcm[-4000:], np.float64)
-    spectrum = np.abs(np.fft.rfft(samples)) ** 2
-    near = np.abs(np.fft.rfftfreq(samples.size, 1 / 8000) - hz) < 20
-    return bool(spectrum[near].sum() > 0.5 * spectrum.sum() > 0)
 
 
 async def test_a_key_puts_the_caller_through_once_that_was_announced(agent: Agent, sip_caller: SipCaller) -> None:
@@ -47,4 +38,13 @@ async def test_a_silent_caller_hears_greeting_question_and_farewell_to_their_end
     assert [turn["text"] for turn in turns] == [TOLD, "Are you still there?", FAREWELL]
     assert not any(turn["interrupted"] for turn in turns)
     assert len(voiced) >= 3
+    await agent.nothing_left(30.0)
+
+
+async def test_outside_of_its_hours_another_persona_answers(agent: Agent, sip_caller: SipCaller) -> None:
+    async with agent_events(agent) as events, sip_caller.dial(agent.pbx.sip_uri(716)):
+        greeting = await events.next("agent_turn", within_s=30.0)
+        assert greeting["text"] == "Our shop is closed at the moment."
+        (session,) = await agent.get("/sessions")
+        assert session["context"] == "ctx717"
     await agent.nothing_left(30.0)

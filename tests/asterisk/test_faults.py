@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from agent_fixture import (
@@ -20,6 +20,7 @@ from agent_fixture import (
     asterisk_variables,
     eventually,
     greeted,
+    has_tone,
     require_models,
 )
 from breakable import BreakableAgent, CuttableLine, children, gone, ports_free, resident_kib, worker_of
@@ -117,6 +118,30 @@ async def test_the_server_killed_while_it_thinks_and_while_the_agent_speaks(
         assert APOLOGY in await agent.words(unheard)
         assert "yellow" in await agent.words(await ask(call, question))
     await agent.nothing_left()
+
+
+async def test_who_cannot_be_served_is_put_through_where_the_context_says(
+    agent: BreakableAgent, sip_caller: SipCaller
+) -> None:
+    question = await agent.line("What colour is the door?")
+    async with greeted(sip_caller, agent, 717) as call:
+        await agent.kill_server()
+        killed_s = time.monotonic()
+        said = call.play(question)
+        await said.sent()
+        begin_s = await call.wait_for_agent(min_voiced_ms=3000, timeout_s=60.0, since_s=killed_s)
+        await eventually(_heard_tone(call, begin_s), bool, 30.0)
+        heard = call.heard_since(begin_s - 0.2)
+    await agent.start_server()
+    assert "technical" in await agent.words(heard[: 5 * 8000])
+    await agent.nothing_left(30.0)
+
+
+def _heard_tone(call: SipCall, since_s: float) -> Callable[[], Awaitable[bool]]:
+    async def heard() -> bool:
+        return has_tone(call.heard_since(since_s), 1004.0)
+
+    return heard
 
 
 async def test_a_worker_killed_in_a_turn_is_replaced(agent: BreakableAgent, sip_caller: SipCaller) -> None:
