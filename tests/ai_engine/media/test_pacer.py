@@ -52,7 +52,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-# --- the schedule, on virtual time --------------------------------------------------------------------------------------
+# --- the schedule, on virtual time ------------------------------------------------------------------------------------
 
 
 class Timer:
@@ -128,7 +128,7 @@ def test_ticks_keep_to_the_schedule(virtual: tuple[MediaLoop, VirtualLoop]) -> N
     figures = media.figures()
     assert (figures.ticks, figures.late_ticks, figures.skipped_ticks) == (500, len(late), 0)
     assert figures.gap_max_ms == pytest.approx(32)
-    assert 0.012 > LATE_S
+    assert LATE_S < 0.012
 
 
 def test_a_short_stall_is_made_up_and_a_long_one_left_out(virtual: tuple[MediaLoop, VirtualLoop]) -> None:
@@ -175,7 +175,7 @@ def test_sessions_are_spread_over_the_frame_and_each_is_ticked_once_in_it(
     assert media.figures().sessions == 2 * SLOTS
 
 
-# --- the thread ---------------------------------------------------------------------------------------------------------
+# --- the thread -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
