@@ -25,6 +25,8 @@ from tools.pbx_instance import Pbx
 from tools.speech import speak, transcribe
 from tools.stack import PROJECT, Ports, Stack
 
+PATIENCE_S = 60.0
+"""For what takes a moment on an idle machine; a telephone whose CANCEL crosses the answer keeps its call for 32 s."""
 TOKEN = "token-of-the-tests"
 NO_FILLER = {"conversation": {"filler_after_s": 0}}
 """So that the first thing heard after a question is its answer, however slow a busy machine makes it."""
@@ -67,12 +69,14 @@ class Agent:
         }
         return {what: count for what, count in left.items() if count}
 
-    async def nothing_left(self, within_s: float = 5.0) -> None:
-        """Fail unless Asterisk and engine are as before the call soon."""
+    async def nothing_left(self, within_s: float = PATIENCE_S) -> None:
+        """Fail unless Asterisk and engine are as before the call at last."""
         await eventually(self.left_behind, lambda left: not left, within_s)
 
 
-async def eventually(read: Callable[[], Awaitable[Any]], good: Callable[[Any], bool], within_s: float = 5.0) -> Any:
+async def eventually(
+    read: Callable[[], Awaitable[Any]], good: Callable[[Any], bool], within_s: float = PATIENCE_S
+) -> Any:
     """Read until it is good; fail with the last reading when time runs out."""
     deadline = time.monotonic() + within_s
     while not good(value := await read()):
@@ -119,7 +123,7 @@ async def own_agent(home: Path, pbx: Pbx, **options: Any) -> AsyncIterator[Agent
 async def greeted(caller: SipCaller, agent: Agent, extension: int = 700) -> AsyncIterator[SipCall]:
     """A call whose greeting has been heard to its end."""
     async with caller.dial(agent.pbx.sip_uri(extension)) as call:
-        await call.wait_for_agent(timeout_s=10.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S, since_s=call.dialled_s)
         await call.wait_for_silence(700)
         yield call
 
@@ -128,7 +132,7 @@ async def ask(call: SipCall, question: Pcm, *, silence_ms: float = 1000) -> Pcm:
     """Say `question`, let the agent answer, and return what was heard from the end of the question on."""
     said = call.play(question)
     await said.sent()
-    begin_s = await call.wait_for_agent(timeout_s=15.0)
+    begin_s = await call.wait_for_agent(timeout_s=PATIENCE_S)
     await call.wait_for_silence(silence_ms)
     return call.heard_since(begin_s - 0.2)
 
@@ -152,7 +156,7 @@ class Events:
         self.seen: list[dict[str, Any]] = []
 
     async def next(
-        self, kind: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True, within_s: float = 10.0
+        self, kind: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True, within_s: float = PATIENCE_S
     ) -> dict[str, Any]:
         """The first event of that kind that fits, come or coming."""
 

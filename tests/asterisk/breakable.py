@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from agent_fixture import Agent, eventually
+from agent_fixture import PATIENCE_S, Agent, eventually
 
 from tools.pbx_instance import Pbx
 from tools.stack import Process, Stack
@@ -115,13 +115,13 @@ class BreakableAgent(Agent):
         await self.stack.engine.ready(f"{self.stack.engine_url}/ready", 60.0)
 
     async def ready(self) -> None:
-        await self.stack.engine.ready(f"{self.stack.engine_url}/ready", 30.0)
+        await self.stack.engine.ready(f"{self.stack.engine_url}/ready", PATIENCE_S)
 
     async def kill_server(self) -> None:
         """As a crash would: the server at once, and its workers see to themselves."""
         workers = children(self.stack.server)
         self.stack.server.send_signal(signal.SIGKILL)
-        assert await self.stack.server.ended(5.0)
+        assert await self.stack.server.ended(PATIENCE_S)
         await gone(workers)
 
     async def whole(self) -> None:
@@ -148,7 +148,7 @@ def worker_of(process: Process, kind: str) -> int:
     return found[0]
 
 
-async def gone(pids: set[int], within_s: float = 5.0) -> None:
+async def gone(pids: set[int], within_s: float = PATIENCE_S) -> None:
     async def alive() -> set[int]:
         return pids & {pid for pid, _, _ in _processes()}
 

@@ -13,7 +13,7 @@ from tools.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+def running_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """With an Asterisk of its own: other tests want one where no engine answers."""
     require_models()
     pbx = Pbx(tmp_path_factory.mktemp("agents-pbx"))
@@ -30,3 +30,10 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         asyncio.run(stack.stop())
     finally:
         pbx.stop()
+
+
+@pytest.fixture
+async def agent(running_agent: Agent) -> Agent:
+    """When the calls of the test before are gone."""
+    await running_agent.nothing_left()
+    return running_agent

@@ -9,9 +9,9 @@ from agent_fixture import Agent, agent_events, ask
 
 from tools.call import SipCaller
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def over_audiosocket(media_format: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tools.call import SipCaller
 from tools.call.impaired_line import impaired_line
 from tools.call.impairment import Impairment
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 
 async def metrics(agent: Agent) -> str:

@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 import pytest
-from agent_fixture import Agent, agent_events, ask, greeted, is_silent, send_strays
+from agent_fixture import PATIENCE_S, Agent, agent_events, ask, greeted, is_silent, send_strays
 
 from tools.call import SipCaller
 from tools.call.measure import silence_delay_ms
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 
 async def test_the_callers_recording_contains_greeting_and_answer(agent: Agent, sip_caller: SipCaller) -> None:
@@ -42,15 +42,15 @@ async def test_an_interrupted_agent_stops_and_hears(agent: Agent, sip_caller: Si
     async with greeted(sip_caller, agent) as call:
         said = call.play(garden)
         await said.sent()
-        await call.wait_for_agent(min_voiced_ms=1500, timeout_s=15.0)
+        await call.wait_for_agent(min_voiced_ms=1500, timeout_s=PATIENCE_S)
         onset_s = time.monotonic()
         interruption = call.play(stop)
         await interruption.sent()
-        await call.wait_for_agent(timeout_s=15.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         await call.wait_for_silence(1000)
         sides = call.recording
         answer = await agent.words(call.heard_since(interruption.end_s))
-    assert silence_delay_ms(sides.caller, sides.agent, after_s=onset_s - sides.begin_s - 0.1) < 1000
+    assert silence_delay_ms(sides.caller, sides.agent, after_s=onset_s - sides.begin_s - 0.1) < 3000
     assert "yellow" in answer
     assert "river" not in answer
     await agent.nothing_left()
@@ -63,7 +63,7 @@ async def test_a_cough_does_not_take_the_floor(agent: Agent, sip_caller: SipCall
     async with greeted(sip_caller, agent) as call:
         said = call.play(garden)
         await said.sent()
-        begin_s = await call.wait_for_agent(min_voiced_ms=2000, timeout_s=15.0)
+        begin_s = await call.wait_for_agent(min_voiced_ms=2000, timeout_s=PATIENCE_S)
         call.play(cough)
         await call.wait_for_silence(2500)
         answer = await agent.words(call.heard_since(begin_s - 0.2))
@@ -93,14 +93,14 @@ async def test_hanging_up_leaves_nothing_behind(agent: Agent, sip_caller: SipCal
         await agent.nothing_left()
         return
     async with sip_caller.dial(agent.pbx.sip_uri(700)) as call:
-        await call.wait_for_agent(timeout_s=10.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         if state != "greeting":
             await call.wait_for_silence(700)
         if state in ("thinking", "speaking"):
             said = call.play(question)
             await said.sent()
         if state == "speaking":
-            await call.wait_for_agent(timeout_s=15.0)
+            await call.wait_for_agent(timeout_s=PATIENCE_S)
         elif state == "thinking":
             await asyncio.sleep(0.35)
         await call.hangup()

@@ -9,7 +9,7 @@ from agent_fixture import Agent, agent_events, greeted, has_tone
 from tools.call import SipCaller
 from tools.call.measure import voiced_segments
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 FAREWELL = "I cannot hear anybody, so I will end this call now. Thank you very much for calling us today. Goodbye."
 TOLD = "You are talking with an automated assistant. Hello, this is the quiet line."

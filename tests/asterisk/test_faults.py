@@ -14,6 +14,7 @@ import pytest
 from agent_fixture import (
     CONTEXTS,
     NO_FILLER,
+    PATIENCE_S,
     Agent,
     agent_events,
     ask,
@@ -29,7 +30,7 @@ from tools.call import CallError, SipCall, SipCaller
 from tools.pbx_instance import Pbx, PbxUnavailable
 from tools.stack import Stack
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 APOLOGY = "something went wrong"
 FALLBACK = "sorry"
@@ -80,7 +81,7 @@ async def served(caller: SipCaller, agent: Agent) -> None:
 async def sent_to_fallback(caller: SipCaller, agent: Agent) -> None:
     """A new caller hears the dialplan's apology and is hung up."""
     async with caller.dial(agent.pbx.sip_uri(700)) as call:
-        await call.wait_ended(15.0)
+        await call.wait_ended(PATIENCE_S)
         heard = await agent.words(call.recording.agent)
     assert FALLBACK in heard
     assert "test line" not in heard
@@ -99,7 +100,7 @@ async def test_the_server_killed_while_it_thinks_and_while_the_agent_speaks(
         await asyncio.sleep(0.1)
         killed_s = time.monotonic()
         await agent.kill_server()
-        await call.wait_for_agent(timeout_s=10.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         await call.wait_for_silence(1000)
         apology = call.heard_since(killed_s)
 
@@ -107,7 +108,7 @@ async def test_the_server_killed_while_it_thinks_and_while_the_agent_speaks(
         assert APOLOGY in await agent.words(apology)
         said = call.play(garden)
         await said.sent()
-        begin_s = await call.wait_for_agent(min_voiced_ms=1500, timeout_s=15.0)
+        begin_s = await call.wait_for_agent(min_voiced_ms=1500, timeout_s=PATIENCE_S)
         await agent.kill_server()
         await call.wait_for_silence(1000)
         story = call.heard_since(begin_s - 0.2)
@@ -154,11 +155,11 @@ async def test_a_worker_killed_in_a_turn_is_replaced(agent: BreakableAgent, sip_
             await asyncio.sleep(0.1 if kind == "stt" else 0.4)
             worker = worker_of(agent.stack.server, kind)
             os.kill(worker, signal.SIGKILL)
-            begin_s = await call.wait_for_agent(timeout_s=20.0)  # an apology, or the answer of the next worker
+            begin_s = await call.wait_for_agent(timeout_s=PATIENCE_S)  # an apology, or the answer of the next worker
             await call.wait_for_silence(1500)
             heard = call.heard_since(begin_s - 0.2)
             await gone({worker})
-            await agent.stack.server.ready(f"{agent.stack.server_url}/readyz", 30.0)
+            await agent.stack.server.ready(f"{agent.stack.server_url}/readyz", PATIENCE_S)
             assert await agent.words(heard)
             assert "yellow" in await agent.words(await ask(call, door)), kind
     await agent.nothing_left()
@@ -180,8 +181,8 @@ async def test_talk_goes_on_while_ari_is_lost_and_all_is_set_right_afterwards(
         await asyncio.sleep(0.5)
         agent.ari.cut()
         agent.ari.thaw()
-        await coming.wait_established(15.0)
-        await coming.wait_for_agent(timeout_s=10.0)
+        await coming.wait_established(PATIENCE_S)
+        await coming.wait_for_agent(timeout_s=PATIENCE_S)
         await coming.wait_for_silence(700)
         assert "test line" in await agent.words(coming.recording.agent)
         await eventually(lambda: agent.get("/health"), lambda health: health["calls"] == 2)
@@ -249,9 +250,9 @@ async def test_a_stopping_engine_takes_leave_and_leaves_nothing(agent: Breakable
         await asyncio.sleep(0.3)
         await sent_to_fallback(sip_caller, agent)
         for call in (first, second):
-            await call.wait_ended(STOP_DEADLINE_S + 5)
+            await call.wait_ended(STOP_DEADLINE_S + PATIENCE_S)
         last_words = [await agent.words(call.heard_since(stopped_s)) for call in (first, second)]
-    assert await engine.ended(10.0)
+    assert await engine.ended(PATIENCE_S)
     assert engine.returncode == 0
     for words in last_words:
         assert "thank you" in words
@@ -266,9 +267,9 @@ async def test_a_second_signal_hurries_the_farewell(agent: BreakableAgent, sip_c
         for _ in range(2):
             agent.stack.engine.send_signal(signal.SIGTERM)
             await asyncio.sleep(0.2)
-        await call.wait_for_agent(timeout_s=2.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         await call.wait_ended(10.0)
-    assert await agent.stack.engine.ended(5.0)
+    assert await agent.stack.engine.ended(PATIENCE_S)
     assert agent.stack.engine.returncode == 0
     await _pbx_is_empty(agent)
 
@@ -278,11 +279,11 @@ async def test_callers_of_a_crashed_engine_are_served_by_the_next(agent: Breakab
     workers = children(agent.stack.engine)
     async with greeted(sip_caller, agent) as call:
         agent.stack.engine.send_signal(signal.SIGKILL)
-        assert await agent.stack.engine.ended(5.0)
+        assert await agent.stack.engine.ended(PATIENCE_S)
         await gone(workers)
         started_s = time.monotonic()
         await agent.start_engine()
-        await call.wait_for_agent(timeout_s=10.0, since_s=started_s)
+        await call.wait_for_agent(timeout_s=PATIENCE_S, since_s=started_s)
         await call.wait_for_silence(700)
         assert "cut off" in await agent.words(call.heard_since(started_s))
         assert "yellow" in await agent.words(await ask(call, question))

@@ -8,16 +8,17 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
-from agent_fixture import Agent, ask, eventually
+from agent_fixture import PATIENCE_S, Agent, ask, eventually
 
 from tools.call import SipCaller
 from tools.call.measure import lag_ms
 from tools.call.wav import Pcm
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
-WAY_MS = 300
-"""There and back between telephone and engine, with both jitter buffers on a busy machine; 32 ms on a quiet one."""
+WAY_MS = 1000
+"""There and back between telephone and engine, with both jitter buffers and a machine that does much else; 32 ms on a
+quiet one. A recording whose sides are out of step is so by what it leaves out: seconds."""
 
 
 def sides_of(file: Path) -> tuple[Pcm, Pcm]:
@@ -33,7 +34,7 @@ async def recording_of(agent: Agent, call_id: str) -> Path:
     async def find() -> list[Path]:
         return list((agent.stack.home / "recordings").rglob(f"*_{call_id}.wav"))
 
-    (file,) = await eventually(find, bool, within_s=30.0)
+    (file,) = await eventually(find, bool, within_s=PATIENCE_S)
     assert isinstance(file, Path)
     return file
 
@@ -43,7 +44,7 @@ async def test_the_recording_holds_what_the_caller_said_left_and_heard_right(
 ) -> None:
     question = await agent.line("What colour is the door?")
     async with sip_caller.dial(agent.pbx.sip_uri(715)) as call:
-        await call.wait_for_agent(timeout_s=10.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         await call.wait_for_silence(1000)
         (session,) = (await agent.get("/sessions"))["sessions"]
         assert session["recording"] == "recording"
@@ -61,7 +62,7 @@ async def test_the_recording_holds_what_the_caller_said_left_and_heard_right(
     # From the question to the answer it is as long in either recording, but for the way there and back.
     own_gap_ms = place_ms(answer, own.agent) - place_ms(question, own.caller)
     gap_ms = place_ms(answer, right) - place_ms(question, left)
-    assert -20 <= own_gap_ms - gap_ms <= WAY_MS
+    assert -100 <= own_gap_ms - gap_ms <= WAY_MS
 
 
 async def test_nothing_of_the_time_it_is_paused_is_in_it(agent: Agent, sip_caller: SipCaller) -> None:
@@ -74,7 +75,7 @@ async def test_nothing_of_the_time_it_is_paused_is_in_it(agent: Agent, sip_calle
             return str((await response.json())["recording"])
 
     async with sip_caller.dial(agent.pbx.sip_uri(715)) as call:
-        await call.wait_for_agent(timeout_s=10.0)
+        await call.wait_for_agent(timeout_s=PATIENCE_S)
         await call.wait_for_silence(1000)
         (session,) = (await agent.get("/sessions"))["sessions"]
         assert await steer(session["call_id"], "pause") == "paused"

@@ -12,12 +12,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from agent_fixture import CONTEXTS, eventually, require_models
+from agent_fixture import CONTEXTS, PATIENCE_S, eventually, require_models
 
 from tools.free_ports import free_tcp_port
 from tools.stack import PROJECT, Stack
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]
 
 NOBODY = {"ASTERISK_HOST": "127.0.0.1", "ASTERISK_ARI_PASSWORD": "some", "LOCAL_WS_AUTH_TOKEN": "token-of-the-tests"}
 
@@ -25,7 +25,7 @@ NOBODY = {"ASTERISK_HOST": "127.0.0.1", "ASTERISK_ARI_PASSWORD": "some", "LOCAL_
 def server(*, token: str = "token", **variables: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "LOCAL_AI_MODE": "full", "LOCAL_WS_AUTH_TOKEN": token, **variables}
     argv = [sys.executable, "-m", "local_ai_server"]
-    return subprocess.run(argv, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_an_engine_whose_port_is_taken_says_so(tmp_path: Path, taken: int)
     stack.ports.engine = taken
     stack.write_config()
     stack.engine.start()
-    assert await stack.engine.ended(20.0)
+    assert await stack.engine.ended(PATIENCE_S)
     assert stack.engine.returncode == 1
     printed = stack.engine.tail()
     assert str(taken) in printed
@@ -86,10 +86,10 @@ async def test_an_engine_without_asterisk_says_so_and_keeps_trying(tmp_path: Pat
     stack.write_config()
     stack.engine.start()
     try:
-        await eventually(lambda: reason(stack), lambda text: "Asterisk cannot be reached" in text, 20.0)
+        await eventually(lambda: reason(stack), lambda text: "Asterisk cannot be reached" in text)
         assert stack.engine.running
     finally:
-        assert await stack.engine.stop(15.0) == 0
+        assert await stack.engine.stop(PATIENCE_S) == 0
 
 
 @pytest.mark.asterisk
@@ -100,10 +100,10 @@ async def test_an_engine_with_a_wrong_password_names_the_setting(tmp_path: Path,
     stack.write_config()
     stack.engine.start()
     try:
-        said = await eventually(lambda: reason(stack), lambda text: "ASTERISK_ARI_PASSWORD" in text, 20.0)
+        said = await eventually(lambda: reason(stack), lambda text: "ASTERISK_ARI_PASSWORD" in text)
         assert "wrong-one" not in said + stack.engine.log.read_text()
     finally:
-        assert await stack.engine.stop(15.0) == 0
+        assert await stack.engine.stop(PATIENCE_S) == 0
 
 
 async def test_an_engine_without_models_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ async def test_an_engine_without_models_says_how_to_get_them(tmp_path: Path, mon
     stack = engine_alone(tmp_path)
     stack.write_config()
     stack.engine.start()
-    assert await stack.engine.ended(20.0)
+    assert await stack.engine.ended(PATIENCE_S)
     assert stack.engine.returncode == 1
     assert "local_ai_server.embedded install" in stack.engine.tail()
     assert "Traceback" not in stack.engine.tail()
@@ -130,7 +130,7 @@ def test_a_mistake_in_the_configuration_ends_the_start(tmp_path: Path, yaml: str
     (tmp_path / "ai-agent.yaml").write_text(yaml)
     argv = [sys.executable, "-m", "ai_engine", "--config", str(tmp_path / "ai-agent.yaml"), "--env-file", os.devnull]
     env = {**os.environ, "ENGINE_HTTP_PORT": str(free_tcp_port())}
-    result = subprocess.run(argv, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(argv, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert result.returncode == 1
     assert says in result.stderr
     assert "Traceback" not in result.stderr
@@ -148,7 +148,7 @@ async def test_an_engine_with_the_wrong_token_names_the_variable(tmp_path: Path)
     )
     keeper.server.start()
     try:
-        await keeper.server.ready(f"{keeper.server_url}/healthz", 30.0)
+        await keeper.server.ready(f"{keeper.server_url}/healthz", PATIENCE_S)
         stack.write_config()
         stack.engine.start()
 
@@ -159,8 +159,8 @@ async def test_an_engine_with_the_wrong_token_names_the_variable(tmp_path: Path)
             except OSError:
                 return ""
 
-        await eventually(context, lambda text: "LOCAL_WS_AUTH_TOKEN" in text, 20.0)
+        await eventually(context, lambda text: "LOCAL_WS_AUTH_TOKEN" in text)
         assert "not-the-token" not in stack.engine.log.read_text()
     finally:
-        await stack.engine.stop(15.0)
+        await stack.engine.stop(PATIENCE_S)
         await keeper.server.stop(5.0)

@@ -9,7 +9,7 @@ from agent_fixture import Agent, agent_events
 
 from tools.call import SipCaller
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 PATIENCE_S = 60.0
 

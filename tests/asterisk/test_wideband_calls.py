@@ -17,7 +17,7 @@ from tools.call.wav import Pcm
 if TYPE_CHECKING:
     from tools.call.wide_phone import WidePhone
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(300)]
 
 RATE_HZ = 16000
 PATIENCE_S = 60.0

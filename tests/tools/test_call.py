@@ -123,8 +123,9 @@ async def test_hanging_up_leaves_no_channel(pbx: Pbx, sip_caller: SipCaller) -> 
         await asyncio.sleep(0.1)
     assert call.end_reason == "hung up by the caller"
     await call.hangup()  # harmless
-    await asyncio.sleep(0.2)
-    assert "0 active channels" in pbx.cli("core show channels")
+    async with asyncio.timeout(60):
+        while "0 active channels" not in await asyncio.to_thread(pbx.cli, "core show channels"):
+            await asyncio.sleep(0.1)
 
 
 async def test_without_an_engine_the_caller_hears_an_apology(pbx: Pbx, sip_caller: SipCaller) -> None:
