@@ -211,7 +211,13 @@ async def test_a_call_is_recorded_as_it_came_and_steered_on_the_media_thread(tmp
     media.start()
     transport = VirtualTransport()
     came = Frame(np.full(160, 1234, "<i2").tobytes(), FrameKind.SPEECH)
-    transport.receive = lambda now: came  # type: ignore[method-assign]
+    received: list[float] = []
+
+    def receive(now: float) -> Frame:
+        received.append(now)
+        return came
+
+    transport.receive = receive  # type: ignore[method-assign]
     conversation = Conversation(transport, phrases=Phrases(greeting=""))
     recording = recording_for(recorder, contexts["one"], "call-1", transport, conversation)
     guard = EchoGuard(Swallows(), MULAW_8K, always=True)
@@ -230,6 +236,7 @@ async def test_a_call_is_recorded_as_it_came_and_steered_on_the_media_thread(tmp
     try:
         call.start()
         threads: list[str] = []
+        paused: list[int] = []
 
         def pause(one: CallRecording, _now: float) -> str:
             threads.append(threading.current_thread().name)
@@ -237,7 +244,12 @@ async def test_a_call_is_recorded_as_it_came_and_steered_on_the_media_thread(tmp
 
         assert await call.record(pause) == "paused"
         assert threads == ["media"]
-        assert await call.record(lambda one, _now: act(one, "resume")) in {"waiting", "recording"}
+
+        def resume(one: CallRecording, _now: float) -> str:
+            paused.append(len(received))
+            return act(one, "resume")
+
+        assert await call.record(resume) in {"waiting", "recording"}
         assert recording is not None
         async with asyncio.timeout(30):
             while recording.written_blocks < 2:
@@ -252,4 +264,6 @@ async def test_a_call_is_recorded_as_it_came_and_steered_on_the_media_thread(tmp
     (file,) = (tmp_path / "r").rglob("*.wav")
     with wave.open(str(file), "rb") as reader:
         left = np.frombuffer(reader.readframes(reader.getnframes()), "<i2")[::2]
-    assert np.mean(left == 1234) > 0.9
+    # Ticks that a busy machine left out, and those of the pause, are silence; all others are there as they came.
+    assert set(np.unique(left)) <= {0, 1234}
+    assert len(received) - paused[0] <= np.count_nonzero(left == 1234) / 160 <= len(received)

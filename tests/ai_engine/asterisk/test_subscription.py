@@ -75,7 +75,7 @@ async def test_an_application_that_asterisk_does_not_know_is_connected_anew(serv
 
 async def test_an_application_over_whose_socket_nothing_comes_is_connected_anew(server: AriStandIn) -> None:
     server.events_reach_clients = False
-    async with Checked(server, answer_s=0.05).running() as client:
+    async with Checked(server, answer_s=0.5).running() as client:
         await until(lambda: client.ups >= 2)
         assert not client.check.works
         server.events_reach_clients = True
