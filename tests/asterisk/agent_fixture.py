@@ -58,6 +58,12 @@ class Agent:
         async with aiohttp.ClientSession() as client, client.get(f"{self.stack.engine_url}{page}") as response:
             return await response.json()
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The engine's log lines of that name, oldest first."""
+        text = (self.stack.home / "engine.log").read_text()
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be on its way into the file
+        return [entry for line in lines if line.startswith("{") and (entry := json.loads(line)).get("event") == event]
+
     async def left_behind(self) -> dict[str, Any]:
         """Everything that should be gone after the last call: empty when nothing is left."""
         health = await self.get("/health")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import aiohttp
@@ -33,8 +32,11 @@ async def test_a_call_over_a_bad_line_is_counted_as_one(agent: Agent, sip_caller
             await call.hangup()
             lost = line.stats[0].lost
         ended = await events.next("call_ended", within_s=60.0)
-        entries = [json.loads(row) for row in (agent.stack.home / "engine.log").read_text().splitlines() if row]
-    (told,) = [e for e in entries if e["event"] == "line_quality" and e["call_id"] == ended["call_id"]]
+
+    async def report() -> list[dict[str, Any]]:
+        return [entry for entry in agent.logged("line_quality") if entry["call_id"] == ended["call_id"]]
+
+    (told,) = await eventually(report, bool)
     assert 3 <= told["lost"] <= lost
     assert told["concealed"] >= 1
     assert told["jitter_ms"] >= 0
@@ -46,4 +48,4 @@ async def test_a_call_over_a_bad_line_is_counted_as_one(agent: Agent, sip_caller
         'parley_line_delay_seconds_count{leg="media"}',
     ):
         assert name in exposition
-    await agent.nothing_left(30.0)
+    await agent.nothing_left()

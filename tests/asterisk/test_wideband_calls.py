@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,11 +52,6 @@ async def quiet_again(phone: WidePhone, since: int = 0) -> None:
     await eventually(loudest, lambda found: found[0] > 1000 and found[1] < 300, PATIENCE_S)
 
 
-def engine_log(agent: Agent) -> list[dict[str, object]]:
-    lines = (agent.stack.home / "engine.log").read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
-
-
 def sides_of(file: Path) -> tuple[Pcm, Pcm]:
     with wave.open(str(file), "rb") as reader:
         assert (reader.getframerate(), reader.getnchannels()) == (RATE_HZ, 2)
@@ -103,9 +97,8 @@ async def test_what_the_agent_says_above_4_khz_reaches_the_caller(agent: Agent) 
 
     async def prepared() -> bool:
         return any(
-            entry.get("event") == "context_prepared"
-            and (entry.get("context"), entry.get("rate_hz")) == ("ctx715", RATE_HZ)
-            for entry in engine_log(agent)
+            (entry.get("context"), entry.get("rate_hz")) == ("ctx715", RATE_HZ)
+            for entry in agent.logged("context_prepared")
         )
 
     await greeting()
@@ -130,11 +123,10 @@ async def test_a_mistake_in_the_dialplan_costs_the_caller_nothing(
     pytest.importorskip("baresip", reason="the telephone needs baresip-python: pip install 'parley[caller]'")
     from tools.call.wide_phone import wide_call
 
-    before = len(engine_log(agent))
+    before = len(agent.logged("dialplan_variable_ignored"))
     headers = {"X-AI-CONTEXT": "default", header: value}
     async with wide_call(agent.pbx.sip_uri(750), headers=headers, timeout_s=PATIENCE_S) as phone:
         await quiet_again(phone)
     await agent.nothing_left(PATIENCE_S)
-    log = engine_log(agent)[before:]
-    (warning,) = [entry for entry in log if entry.get("event") == "dialplan_variable_ignored"]
+    (warning,) = agent.logged("dialplan_variable_ignored")[before:]
     assert (warning["value"], warning["may_be"], warning["used"]) == (value, may_be, "rtp/ulaw")

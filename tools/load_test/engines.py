@@ -96,7 +96,8 @@ class EngineProcess:
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of that name, oldest first."""
-        lines = self.stack.engine.log.read_text(errors="replace").splitlines()
+        text = self.stack.engine.log.read_text(errors="replace")
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be on its way into the file
         return [entry for line in lines if line.startswith("{") and (entry := json.loads(line))["event"] == event]
 
     async def _page(self, path: str) -> str:
