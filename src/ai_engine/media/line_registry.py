@@ -6,6 +6,7 @@ A transport is one file with its `LineKind`, a function here that makes it from 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -63,7 +64,7 @@ def _websocket(parts: LineParts) -> LineKind:
     server = MediaServer(
         asterisk.host,
         asterisk.port,
-        tls=asterisk.scheme == "https",
+        tls=ssl.create_default_context() if asterisk.scheme == "https" else None,
         username=asterisk.username,
         password=asterisk.password.get_secret_value(),
     )

@@ -1,8 +1,8 @@
 """A WebSocket to Asterisk's `/media/…` that is read and written when the pacer ticks, and never waits.
 
 The protocol is that of the `websockets` library without its I/O: waking the loop for each of fifty messages a second
-costs more than all the rest. The kernel's buffers bound what waits to be read; what Asterisk does not take is bounded
-by whoever sends (`unsent_bytes`).
+costs more than all the rest. The kernel's buffers bound what waits to be read. Of what Asterisk does not take, whoever
+sends sound keeps the most back (`unsent_bytes`); answers to pings pile up to a limit, and then the connection is lost.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-_READ_BYTES: Final = 65536
-_MOST_READS: Final = 4
-"""Per tick: so that a flood cannot keep the loop busy."""
+_READ_BYTES: Final = 4096
+_MOST_READS: Final = 16
+"""Per tick: two seconds of slin16, so that a flood cannot keep the loop busy."""
+_MOST_FRAMES: Final = 1000
+"""Per tick; empty ones would take a second to parse in what the reads alone allow."""
+_MOST_UNSENT_BYTES: Final = 65536
+"""Far more than one who sends sound leaves unsent: what has piled up are answers to pings, and nobody reads them."""
 _MOST_MESSAGE_BYTES: Final = 65536
 """Asterisk's own limit is 65,500."""
 _UNACKNOWLEDGED_MS: Final = 10_000
 """A peer that has not acknowledged anything for so long is gone, though nobody has said so."""
+_PROBE_S: Final = 5
+"""Where nothing goes either way (the agent listens, the caller has vanished with Asterisk) it is asked so often."""
 
 _quiet = logging.getLogger(__name__)
 _quiet.setLevel(logging.INFO)  # at DEBUG the library would write the Authorization header into the log
@@ -41,7 +47,8 @@ class MediaServer:
 
     host: str
     port: int
-    tls: bool = False
+    tls: ssl.SSLContext | None = None
+    """None: not encrypted. Made once, for all calls: to read the certificates takes 20 ms and more."""
     username: str = ""
     password: str = field(default="", repr=False)
 
@@ -89,6 +96,8 @@ class WebsocketConnection:
         """Whole messages that have come: sound as bytes, control as text."""
         if self._lost is not None:
             return []
+        messages: list[bytes | str] = []
+        n_frames = self._gather(messages)  # what came with the answer to the handshake
         try:
             for _ in range(_MOST_READS):
                 data = self._socket.recv(_READ_BYTES)
@@ -97,13 +106,16 @@ class WebsocketConnection:
                     self._lose("Asterisk closed the connection")
                     break
                 self._protocol.receive_data(data)
+                n_frames += self._gather(messages)
+                if n_frames > _MOST_FRAMES:
+                    self._lose(f"more than {_MOST_FRAMES} messages came at once")
+                    break
                 if len(data) < _READ_BYTES and not self._encrypted:
                     break
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
             self._lose(str(error) or type(error).__name__)
-        messages = self._messages()
         if self._lost is None and self._protocol.state is not State.OPEN:
             self._lose(f"Asterisk closed the connection with code {self._protocol.close_code}")
         self.flush()  # pongs and the answer to a close
@@ -131,6 +143,8 @@ class WebsocketConnection:
             pass
         except OSError as error:
             self._lose(str(error) or type(error).__name__)
+        if len(self._unsent) > _MOST_UNSENT_BYTES:
+            self._lose("Asterisk does not read what it is sent")
 
     def close(self) -> None:
         """Take leave if the socket takes it at once, and close. Asterisk then hangs the channel up. Idempotent."""
@@ -148,9 +162,10 @@ class WebsocketConnection:
         self._lost = self._lost or reason
         self._unsent.clear()
 
-    def _messages(self) -> list[bytes | str]:
-        messages: list[bytes | str] = []
-        for event in self._protocol.events_received():
+    def _gather(self, messages: list[bytes | str]) -> int:
+        """Add the messages that are whole by now; returns how many frames have come."""
+        events = self._protocol.events_received()
+        for event in events:
             if not isinstance(event, Frame):
                 continue  # the answer to the handshake
             opcode, data = event.opcode, bytes(event.data)
@@ -164,7 +179,7 @@ class WebsocketConnection:
                 whole = data if len(self._fragments) == 1 else b"".join(self._fragments)
                 self._fragments.clear()
                 messages.append(whole.decode(errors="replace") if self._fragment_opcode is Opcode.TEXT else whole)
-        return messages
+        return len(events)
 
 
 async def connect(server: MediaServer, connection_id: str) -> WebsocketConnection:
@@ -219,8 +234,10 @@ async def _open_socket(server: MediaServer) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S)
             await loop.sock_connect(sock, address)
-            return await _encrypted(sock, server.host) if server.tls else sock
+            return sock if server.tls is None else await _encrypted(sock, server.tls, server.host)
         except OSError as error:
             sock.close()
             failure = error
@@ -230,8 +247,7 @@ async def _open_socket(server: MediaServer) -> socket.socket:
     raise failure
 
 
-async def _encrypted(sock: socket.socket, host: str) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
+async def _encrypted(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
     encrypted = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     with contextlib.ExitStack() as undo:
         undo.callback(encrypted.close)

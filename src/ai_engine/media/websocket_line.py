@@ -22,6 +22,8 @@ from voice_wire.audio import AudioFormat
 
 _CONNECT_S: Final = 5.0
 """To connect and be told MEDIA_START; on a network of one's own it takes milliseconds."""
+_MOST_EARLY: Final = 500
+"""Messages before MEDIA_START, which is the first or nearly so; 10 s of sound."""
 _CONNECTION_ID: Final = "MEDIA_WEBSOCKET_CONNECTION_ID"
 _MODULES: Final = "load chan_websocket.so, res_websocket_client.so and res_http_websocket.so (Asterisk 22.6 or later)"
 
@@ -60,7 +62,8 @@ class WebsocketLine:
             raise MediaError(f"Asterisk's HTTP server at {where} cannot be reached: {error}") from error
         try:
             self._check(start)
-            self._media.post(self.transport.attach, connection, form, early)
+            if not self._media.post(self.transport.attach, connection, form, early):
+                connection.close()  # the media loop has ended, and the call will
         except BaseException:
             connection.close()
             raise
@@ -108,6 +111,8 @@ async def _media_start(connection: WebsocketConnection) -> tuple[MediaStart, Con
                 others.append(message)
         if found is not None:
             return *found, others
+        if len(others) > _MOST_EARLY:
+            raise WebsocketRefused(f"{len(others)} messages came before MEDIA_START")
         if connection.lost is not None:
             raise WebsocketRefused(f"closed before MEDIA_START ({connection.lost})")
         await connection.readable()

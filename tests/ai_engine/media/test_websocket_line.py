@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import logging
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, cast
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -28,7 +30,7 @@ from ai_engine.media.line_registry import LINE_KINDS, LineParts
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
-from ai_engine.media.websocket_connection import MediaServer
+from ai_engine.media.websocket_connection import MediaServer, connect
 from ai_engine.media.websocket_line import WebsocketLine, WebsocketLines
 from ai_engine.settings import Settings
 
@@ -333,6 +335,44 @@ async def test_a_call_that_has_ended_closes_what_comes_late(asterisk: Asterisk, 
     await no_connections(asterisk)
 
 
+def not_for_each_call() -> ssl.SSLContext:
+    pytest.fail("certificates are read again, which keeps the loop for 20 ms and more")
+
+
+async def test_a_peer_that_vanishes_while_nobody_speaks_is_missed_in_ten_seconds(
+    asterisk: Asterisk, media: MediaLoop
+) -> None:
+    """The kernel does it, when it is asked to: of itself it would begin to wonder after two hours."""
+    connection = await connect(MediaServer("127.0.0.1", asterisk.port), ID)
+    idle_s, again_s, gone_after_ms = (
+        connection._socket.getsockopt(socket.IPPROTO_TCP, which)
+        for which in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
+    )
+    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert gone_after_ms == 10_000
+    assert 1000 * (idle_s + again_s) <= gone_after_ms
+    connection.close()
+    await no_connections(asterisk)
+
+
+async def test_a_server_that_talks_and_never_says_media_start(asterisk: Asterisk, media: MediaLoop) -> None:
+    async def behaviour(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.send(b"\xff" * 160)
+
+    asterisk.behaviour = behaviour
+    with pytest.raises(MediaError, match=r"messages came (before MEDIA_START|at once)"):
+        await asterisk.at(media).connected(ari(), channel())
+    await no_connections(asterisk)
+
+
+async def test_a_connection_that_is_made_when_the_media_loop_has_ended_is_closed(asterisk: Asterisk) -> None:
+    line = asterisk.at(MediaLoop())  # as little there as one that has ended
+    await line.connected(ari(), channel())
+    await no_connections(asterisk)
+
+
 async def test_encrypted(media: MediaLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -347,9 +387,11 @@ async def test_encrypted(media: MediaLoop, tmp_path: Path, monkeypatch: pytest.M
     await asterisk.serve(tls)
     assert asterisk.server is not None
     with pytest.raises(MediaError, match="CERTIFICATE_VERIFY_FAILED"):
-        await asterisk.at(media, tls=True).connected(ari(), channel())
+        await asterisk.at(media, tls=ssl.create_default_context()).connected(ari(), channel())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    line = asterisk.at(media, tls=True)
+    context = ssl.create_default_context()
+    monkeypatch.setattr(ssl, "create_default_context", not_for_each_call)
+    line = asterisk.at(media, tls=context)
     await line.connected(ari(), channel())
     (client,) = asterisk.server.connections
     await client.send(b"\xff" * 160)
@@ -366,4 +408,4 @@ async def test_encrypted(media: MediaLoop, tmp_path: Path, monkeypatch: pytest.M
 
 def test_an_address_of_ip_version_6_is_written_in_brackets() -> None:
     assert MediaServer("::1", 8088).url("x") == "ws://[::1]:8088/media/x"
-    assert MediaServer("pbx", 8089, tls=True).url("x") == "wss://pbx:8089/media/x"
+    assert MediaServer("pbx", 8089, tls=ssl.create_default_context()).url("x") == "wss://pbx:8089/media/x"

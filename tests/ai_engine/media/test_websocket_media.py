@@ -6,6 +6,7 @@ Time is the number a tick is told; sockets are real, and nothing waits.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 
 import numpy as np
@@ -497,6 +498,29 @@ def test_a_flood_of_sound_is_bounded(line: Line) -> None:
     line.heard.clear()
     line.run(30)
     assert sum(kind is FrameKind.SPEECH for _, kind in line.heard) <= 12
+
+
+def test_a_flood_of_empty_messages_keeps_no_tick_long_and_ends_the_connection() -> None:
+    line = Line()
+    line.asterisk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    line.asterisk.socket.send(b"\x82\x00" * 100_000)
+    line.ours()
+    assert line.transport.stats.malformed < 4000
+    assert line.connection.lost == "more than 1000 messages came at once"
+    line.close()
+
+
+def test_answers_to_pings_that_nobody_reads_do_not_pile_up(line: Line) -> None:
+    most, pings = 0, (b"\x89\x7d" + bytes(125)) * 100
+    for _ in range(500):
+        if line.connection.lost:
+            break
+        line.asterisk.socket.sendall(pings)
+        line.connection.receive()
+        most = max(most, line.connection.unsent_bytes)
+    assert most < 200_000
+    assert line.connection.lost == "Asterisk does not read what it is sent"
+    line.asterisk.tear()
 
 
 def test_digits_and_oddities_are_counted_and_change_nothing(line: Line) -> None:
