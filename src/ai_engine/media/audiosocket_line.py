@@ -127,6 +127,11 @@ class AudioSocketLines:
         return port
 
     @property
+    def unknown(self) -> int:
+        """Connections that have not said yet whose they are."""
+        return len(self._unknown)
+
+    @property
     def waiting(self) -> int:
         """Calls whose connection has not come yet."""
         return len(self._expected)
@@ -140,20 +145,26 @@ class AudioSocketLines:
                 f"media.audiosocket.bind is {self._bind}: set media.audiosocket.advertise to the address that "
                 "Asterisk connects to"
             )
-        family = socket.AF_INET6 if ":" in self._bind else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind((self._bind, self._port))
-            listener.listen(_BACKLOG)
+            listener = self._listen()
         except OSError as error:
-            listener.close()
             raise MediaError(
                 f"cannot listen for AudioSocket on {self._bind}:{self._port} (media.audiosocket): {error.strerror}"
             ) from error
         self._listener = listener
         self._accepting = asyncio.create_task(self._accept(listener), name="audiosocket-accept")
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_INET6 if ":" in self._bind else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind((self._bind, self._port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        return listener
 
     async def stop(self) -> None:
         """Listen no more, and close what has not said whose it is. Idempotent."""
@@ -211,7 +222,10 @@ class AudioSocketLines:
                 self._refuse("address", address[0])
                 continue
             if len(self._unknown) >= _MOST_UNKNOWN:
-                next(iter(self._unknown)).cancel()
+                # Each once: it takes the loop longer to close one than to accept the next.
+                oldest = next((task for task in self._unknown if not task.cancelling()), None)
+                if oldest is not None:
+                    oldest.cancel()
                 self._refuse("crowd", address[0])
             task = asyncio.create_task(self._identify(connection, address[0]), name="audiosocket-identify")
             self._unknown[task] = connection

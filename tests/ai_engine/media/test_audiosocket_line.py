@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import cast
 
 import pytest
@@ -277,6 +277,44 @@ async def test_a_crowd_of_silent_connections_does_not_keep_asterisk_out(
             await asterisk.next()
         await closed(media, line)
     assert lines.refused["crowd"] >= 30
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_crowd_that_comes_at_once_is_kept_small(
+    run: Callable[[Coroutine[None, None, None]], None], media: MediaLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have all come before the first is accepted."""
+    monkeypatch.setattr(audiosocket_line, "_MOST_UNKNOWN", 8)
+
+    async def scenario() -> None:
+        lines = kind(media)
+        await lines.start()
+        crowd = [socket.create_connection(("127.0.0.1", lines.port)) for _ in range(100)]
+        most = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while lines.refused["crowd"] < 92:
+                await asyncio.sleep(0)
+                most = max(most, lines.unknown)
+        assert most <= 8 + 4
+        await lines.stop()
+        for connection in crowd:
+            connection.close()
+
+    run(scenario())
+
+
+async def test_a_machine_without_the_family_of_the_address_is_told_with_the_setting(
+    media: MediaLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown_family(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(audiosocket_line.socket, "socket", unknown_family)
+    lines = kind(media)
+    with pytest.raises(MediaError, match=r"cannot listen .* \(media.audiosocket\): Address family not supported"):
+        await lines.start()
+    monkeypatch.undo()
+    await lines.stop()
 
 
 async def test_asterisk_that_does_not_connect_is_told_with_the_fix(
