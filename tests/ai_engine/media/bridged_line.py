@@ -19,6 +19,9 @@ from tools.pbx_instance import Pbx
 from voice_wire.audio import Pcm, encode
 
 PATIENCE_S = 60.0
+MOST_DELAY_MS = 800
+"""From telephone to telephone by way of us: some tens on a quiet machine, and nobody's fault on a busy one."""
+_PIECE, _AROUND = 2000, 2000 + 8 * 1000
 
 
 def babble(seconds: float) -> Pcm:
@@ -155,14 +158,21 @@ async def bridged_line(pbx: Pbx, media: MediaLoop, lines: LineKind, media_format
 
 
 def compare(said: Pcm, heard: Pcm) -> tuple[list[float], list[float]]:
-    """Delay and likeness of each quarter of a second that was spoken; a frame held or dropped moves those after it."""
+    """Delay and likeness of each quarter of a second that was spoken; a frame held or dropped moves those after it.
+
+    What was not heard at all is like it by 0.
+    """
     from tools.call.measure import lag_ms, likeness
 
-    delays_ms, likenesses = [], []
-    for start in range(0, len(said) - 4000, 2000):
-        piece = said[start : start + 2000]
-        if np.abs(piece).mean() > 500:
-            around = heard[start : start + 4000]
+    delays_ms: list[float] = []
+    likenesses: list[float] = []
+    for start in range(0, len(said) - _PIECE, _PIECE):
+        piece, around = said[start : start + _PIECE], heard[start : start + _AROUND]
+        if np.abs(piece).mean() > 500 and len(around) > len(piece):
+            if not around.any():
+                likenesses.append(0.0)
+                continue
             delays_ms.append(lag_ms(piece, around))
-            likenesses.append(likeness(piece, around, delays_ms[-1]))
+            there = around[max(0, round(8 * delays_ms[-1])) :][: len(piece)]
+            likenesses.append(likeness(piece, around, delays_ms[-1]) if there.any() else 0.0)
     return delays_ms, likenesses

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from bridged_line import PATIENCE_S, Switchboard, babble, compare, switchboard
+from bridged_line import MOST_DELAY_MS, PATIENCE_S, Switchboard, babble, compare, switchboard
 
 from ai_engine.asterisk import channels
 from ai_engine.asterisk.errors import AriNotFound
@@ -67,7 +67,7 @@ async def test_what_the_caller_says_comes_back(
     delays_ms, likenesses = compare(recording.caller, recording.agent)
     print(f"{media_format}: echo after {min(delays_ms):.0f}-{max(delays_ms):.0f} ms, {quality.known()}")
     assert np.median(likenesses) > 0.95
-    assert np.median(delays_ms) <= 120
+    assert np.median(delays_ms) <= MOST_DELAY_MS
     assert quality.malformed == quality.unexpected == quality.send_errors == 0
 
 
