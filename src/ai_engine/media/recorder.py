@@ -164,8 +164,8 @@ class Recorder:
         seconds = 0.0
         if writing is not None and recording.path is not None:
             seconds = round(writing.file.seconds, 2)
-            writing.file.close()
             try:
+                writing.file.close()  # a disk over the network may say only now that it is full
                 recording.path = self._folder.end(recording.path)
             except OSError as error:
                 reason = f"{reason}; {error}"
@@ -206,4 +206,4 @@ def _interleaved(recording: CallRecording, caller: Frames, agent: Frames) -> byt
 def _joined(frames: Frames, silence: bytes) -> bytes:
     """Each frame as long as `silence`, whatever was sent."""
     size = len(silence)
-    return b"".join([silence if f is None else f if len(f) == size else f[:size].ljust(size, b"\0") for f in frames])
+    return b"".join([silence if f is None else f if len(f) == size else f[:size] + silence[len(f) :] for f in frames])

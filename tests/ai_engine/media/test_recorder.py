@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import wave
 from pathlib import Path
 
@@ -60,6 +61,13 @@ class Rig:
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def until(condition):
+    ends = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
 
 
 def quantised(format, value):
@@ -210,6 +218,17 @@ def test_frames_of_odd_length_do_not_put_it_out_of_step(tmp_path):
     assert (agent[11:] == 6).all()
 
 
+def test_a_frame_that_is_too_short_ends_in_silence(tmp_path):
+    """Which is another byte in each encoding: a zero is as loud as u-law can be."""
+    rig = Rig(tmp_path, format=MULAW_8K)
+    rig.recording.tick(bytes(320), b"\x80" * 40, rig.now)
+    rig.recording.end()
+    rig.recorder.work_off()
+    _, agent = rig.sides()
+    assert (agent[0, :40] > 30000).all()
+    assert (agent[0, 40:] == 0).all()
+
+
 def test_a_slow_disk_drops_the_recording_with_one_line(tmp_path):
     """What waits stays below its limit, and what was written before is kept."""
     rig = Rig(tmp_path)
@@ -251,6 +270,39 @@ def test_a_disk_that_takes_no_more_drops_it_with_one_line(tmp_path, monkeypatch,
     assert (rig.outcomes, rig.recording.state, rig.recorder.live) == (["disk"], "dropped", 0)
     caller, _ = rig.sides()
     assert (len(caller), (caller == 5).all()) == (150, True)
+
+
+def test_a_disk_that_cannot_even_close_a_file_costs_no_other_recording(tmp_path, monkeypatch):
+    """What a network's file system could not write it may say at the close; other calls go on being written."""
+    rig = Rig(tmp_path)
+    other = rig.recorder.recording("call-2", 8000, PCM_8K)
+    rig.tick(5, times=80)
+    rig.recorder.work_off()
+    write, close = WavFile.write, WavFile.close
+
+    def refuse(self, pcm):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    def refuse_to_close(self):
+        close(self)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(WavFile, "write", refuse)
+    monkeypatch.setattr(WavFile, "close", refuse_to_close)
+    with capture_logs() as logs:
+        rig.recorder.start()
+        rig.tick(5, times=50)
+        until(lambda: rig.outcomes == ["disk"])
+        monkeypatch.setattr(WavFile, "write", write)
+        monkeypatch.setattr(WavFile, "close", close)
+        for number in range(300):
+            other.tick(bytes(320), None, number * 0.02)
+        other.end()
+        rig.recorder.stop(30.0)
+    assert rig.outcomes == ["disk", "kept"]
+    (dropped,) = (log["reason"] for log in logs if log["event"] == "recording_dropped")
+    assert os.strerror(errno.EDQUOT) in dropped
+    assert os.strerror(errno.EIO) in dropped
 
 
 def test_a_folder_that_cannot_be_made_costs_the_recording_only(tmp_path):
