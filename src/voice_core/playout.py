@@ -237,6 +237,8 @@ class Playout:
             self._in_flight.pop()
             one.turn.in_flight -= 1
             one.turn.sent = one.start
+            if not one.start and one.turn.first_heard_at is None:
+                one.turn.first_packet_at = None  # nothing of it has sounded
         self._last_sent_at = now  # what sounds now is the frame before them
         return True
 

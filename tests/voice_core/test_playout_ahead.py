@@ -91,6 +91,28 @@ def test_a_flush_ends_the_turn_at_what_sounded() -> None:
     assert peer.playout.heard_ms(1, peer.now + 1) == 200
 
 
+def test_a_turn_that_was_taken_back_before_it_sounded_has_not_begun() -> None:
+    """As where the peer has nothing in hand: what is flushed before its first frame may come anew."""
+    peer = Peer()
+    peer.playout.play(1, tone(60), "one", peer.now)
+    peer.playout.end_turn(1, peer.now)
+    peer.tick()
+    peer.playout.play(2, tone(400), "two three four", peer.now)
+    peer.tick()
+    assert len(peer.hand) == 2
+    assert peer.playout.last_frame_turn == 2
+    assert peer.playout.first_packet_at(2) is not None
+    assert peer.playout.take_back(1, peer.now)
+    assert peer.playout.first_packet_at(2) is None
+    assert peer.playout.first_packet_at(1) == pytest.approx(100.02)
+    peer.playout.flush(peer.now)
+    peer.playout.play(2, tone(100), "anew", peer.now)
+    assert peer.playout.text(2) == "anew"
+    begun_at = peer.now
+    assert peer.playout.next_frame(begun_at, ahead_s=FRAME_S) is not None
+    assert peer.playout.first_packet_at(2) == pytest.approx(begun_at + FRAME_S)
+
+
 def test_the_end_of_a_turn_that_is_over_cannot_be_had_back() -> None:
     peer = Peer()
     peer.playout.play(1, tone(100), "one", peer.now)
