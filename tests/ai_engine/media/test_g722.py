@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from rtp_arrivals import Peer
 
 from ai_engine.media.g722 import G722Codec
 from ai_engine.media.ports import RtpPorts
@@ -90,15 +90,13 @@ def transport() -> Iterator[RtpTransport]:
     asyncio.run(transport.close())
 
 
-class Line:
+class Line(Peer):
     """Asterisk's end, and the pacer's ticks on virtual time."""
 
     def __init__(self, transport: RtpTransport) -> None:
+        super().__init__(transport)
         self.transport = transport
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(30)
-        transport.expect(*self.socket.getsockname())
+        transport.expect(*self.address)
         self.codec = G722Codec()
         self.sent = 0
         self.now = 100.0
@@ -106,7 +104,7 @@ class Line:
     def send(self, pcm: bytes) -> None:
         payload = self.codec.encode(pcm)
         packet = RtpPacket(9, 7 + self.sent, 1000 + 160 * self.sent, 99, payload)
-        self.socket.sendto(bytes(packet), ("127.0.0.1", self.transport.local_port))
+        self.send_bytes(bytes(packet))
         self.skip()
 
     def skip(self) -> None:
@@ -119,15 +117,15 @@ class Line:
         assert len(frame.pcm) == 2 * FRAME
         return np.frombuffer(frame.pcm, np.int16), frame.kind
 
-    def received(self) -> RtpPacket:
-        return RtpPacket.parse(self.socket.recv(2048))
+    def received(self) -> list[RtpPacket]:
+        return [RtpPacket.parse(datagram) for datagram in self.received_bytes()]
 
 
 @pytest.fixture
 def line(transport: RtpTransport) -> Iterator[Line]:
     line = Line(transport)
     yield line
-    line.socket.close()
+    line.close()
 
 
 def test_what_the_caller_says_above_4_khz_is_heard(line: Line) -> None:
@@ -146,7 +144,8 @@ def test_what_the_agent_says_above_4_khz_goes_out_and_the_clock_ticks_at_8_khz(l
     line.transport.play(1, tone(HIGH_HZ, 25).tobytes(), "beep", line.now)
     for _ in range(25):
         line.tick()
-    packets = [line.received() for _ in range(25)]
+    packets = line.received()
+    assert len(packets) == 25
     assert {packet.payload_type for packet in packets} == {9}
     assert {len(packet.payload) for packet in packets} == {160}
     steps = np.diff([packet.timestamp for packet in packets]) % 2**32
@@ -160,7 +159,7 @@ def test_silence_goes_out_as_silence(line: Line) -> None:
     for _ in range(10):
         line.tick()
     decoder = G722Codec()
-    heard = np.concatenate([decoder.decode(line.received().payload) for _ in range(10)])
+    heard = np.concatenate([decoder.decode(packet.payload) for packet in line.received()])
     assert np.abs(heard).max() < 10
 
 
