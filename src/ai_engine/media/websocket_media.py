@@ -210,7 +210,7 @@ class WebsocketTransport(PacedPlayout):
 
     def flush(self, now: float) -> None:
         """Drop what has not begun to sound; `played` then says what was heard."""
-        taken = self._take_back(now)
+        taken = not self.played.paused and self._take_back(now)  # in a pause Asterisk has its fading frame at most
         self.played.flush(now)
         self._fade_at_once(taken, now)
 

@@ -194,6 +194,23 @@ def test_a_flush_is_silence_at_once_and_tells_what_was_heard(line: Line) -> None
     assert played.finished(2, line.now)
 
 
+def test_a_flush_right_after_a_pause_still_fades(line: Line) -> None:
+    line.say(1, 2.0)
+    line.run(50)
+    line.transport.pause(line.now)
+    line.transport.flush(line.now)
+    line.run(20)
+    after = line.asterisk.played[50:]
+    assert after[0] is not None
+    assert np.abs(decode(after[0], "mulaw")[64:]).max() == 0
+    assert after[1:] == [None] * 19
+    assert line.transport.played.heard_ms(1, line.now) == 1000
+    said = line.say(2, 0.4, hz=600)
+    line.end(2)
+    line.run(40)
+    assert line.sound.endswith(said)
+
+
 def test_a_pause_at_the_end_of_a_turn_loses_nothing(line: Line) -> None:
     said = line.say(1, 0.2)
     line.end(1)
