@@ -78,12 +78,17 @@ class Lead:
         """Frames that have not begun."""
         return len(self._frames)
 
+    @property
+    def stands_still(self) -> bool:
+        """Asterisk has told for half a second of nothing that it began. False once it seems that it never tells."""
+        return bool(self._marks) and self._marks_come and self._begun - self._marks[0].before >= _STALLED_FRAMES
+
     # --- sending ------------------------------------------------------------------------------------------------------
 
     @property
     def wanted(self) -> int:
         """Frames to send at this tick."""
-        if self._wait_ticks or self._xoff or self._stalled:
+        if self._wait_ticks or self._xoff or self.stands_still:
             return 0
         return self._depth - len(self._frames)
 
@@ -120,7 +125,7 @@ class Lead:
 
     def take(self) -> bytes | None:
         """A tick has passed: the frame that begins to sound now; None for silence."""
-        if self._stalled:
+        if self.stands_still:
             self._wait_for_marks()
             return None
         self._stalled_ticks = 0
@@ -196,10 +201,6 @@ class Lead:
             if mark.before == self._begun:
                 mark.began = self._ticks
         return self._frames.popleft()
-
-    @property
-    def _stalled(self) -> bool:
-        return bool(self._marks) and self._marks_come and self._begun - self._marks[0].before >= _STALLED_FRAMES
 
     def _wait_for_marks(self) -> None:
         self.waited_ticks += 1

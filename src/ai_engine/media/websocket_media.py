@@ -215,14 +215,19 @@ class WebsocketTransport(PacedPlayout):
         self._fade_at_once(taken, now)
 
     def _take_back(self, now: float) -> bool:
-        """Have Asterisk drop what it has in hand. Not where that could not be had back: then it plays to its end."""
+        """Have Asterisk drop what it has in hand. Not where that could not be had back: then it plays to its end.
+
+        One that stands still drops it in any case: by our clock it counts as heard, and would be when nobody wants it.
+        """
         connection = self._connection
-        if connection is None or connection.lost is not None or not self.played.take_back(len(self._lead), now):
+        if connection is None or connection.lost is not None:
             return False
-        connection.send(flush_media(self._form))
-        self._lead.drop()
-        self.stats.flushes += 1
-        return True
+        taken = self.played.take_back(len(self._lead), now)
+        if taken or self._lead.stands_still:
+            connection.send(flush_media(self._form))
+            self._lead.drop()
+            self.stats.flushes += 1
+        return taken
 
     def _fade_at_once(self, taken: bool, now: float) -> None:
         """With the flush, not a tick later: Asterisk's timer must not find nothing in between."""

@@ -211,6 +211,18 @@ def test_a_flush_right_after_a_pause_still_fades(line: Line) -> None:
     assert line.sound.endswith(said)
 
 
+@pytest.mark.parametrize("way", ["flush", "pause"])
+def test_what_an_asterisk_that_stood_still_has_is_not_played_after_an_interruption(line: Line, way: str) -> None:
+    line.say(1, 4.0)
+    line.run(50)
+    for _ in range(70):
+        line.ours()
+    getattr(line.transport, way)(line.now)
+    line.ours()
+    line.run(40)
+    assert [frame for frame in line.asterisk.played[52:] if frame is not None] == []
+
+
 def test_a_pause_at_the_end_of_a_turn_loses_nothing(line: Line) -> None:
     said = line.say(1, 0.2)
     line.end(1)
