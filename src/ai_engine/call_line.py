@@ -97,8 +97,13 @@ class CallLine:
     async def close(self, *, hang_up: bool, fallback: Fallback | None) -> None:
         """Give back all that was made; the caller is hung up, continued in the dialplan, or gone already. Idempotent.
 
-        What cannot be destroyed because Asterisk is away is found by its id at the next reconcile.
+        What cannot be destroyed because Asterisk is away is found by its id at the next reconcile. The transport goes
+        first: it needs no Asterisk, and one that nobody ticks any more may be waited for there (AudioSocket).
         """
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            with contextlib.suppress(RuntimeError):  # the media loop has ended, and its sockets with it
+                await asyncio.wrap_future(self._media.submit(transport.close()))
         if self.caller_in_stasis and (hang_up or fallback is not None):
             self.caller_in_stasis = False
             with _tolerating("release the caller"):
@@ -116,10 +121,6 @@ class CallLine:
                 await channels.destroy_bridge(self._ari, self.bridge_id)
         self._asked.clear()
         self._made.clear()
-        transport, self.transport = self.transport, None
-        if transport is not None:
-            with contextlib.suppress(RuntimeError):  # the media loop has ended, and its sockets with it
-                await asyncio.wrap_future(self._media.submit(transport.close()))
 
     async def _make_bridge(self) -> None:
         self._asked.add(self.bridge_id)

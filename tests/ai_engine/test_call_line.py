@@ -43,12 +43,16 @@ class FakeLane:
 
 
 class FakeTransport:
+    closed = False
+
     async def close(self) -> None:
-        pass
+        self.closed = True
 
 
 class FakeLine:
-    transport = FakeTransport()
+    def __init__(self) -> None:
+        self.transport = FakeTransport()
+
     request = MediaChannelRequest("INCOMING", "ulaw", transport="websocket")
 
     async def connected(self, *_: object) -> None:
@@ -94,4 +98,37 @@ async def test_a_call_that_ends_while_asterisk_makes_its_channel_destroys_it_aft
     destroyed = [n for n, what in enumerate(asterisk.done) if what.startswith("DELETE")]
     assert len(destroyed) == 2
     assert max(made) < min(destroyed)
+    media.stop()
+
+
+async def test_the_transport_is_given_back_though_asterisk_does_not_answer() -> None:
+    """And before anything else: Asterisk waits for an AudioSocket that is open and that nobody ticks."""
+    asterisk = SlowAsterisk()
+
+    async def never(method: str, path: str, **_: Any) -> None:
+        asterisk.asked.append(f"{method} {path}")
+        await asyncio.Event().wait()
+
+    asterisk.request = never  # type: ignore[method-assign, assignment]
+    media = MediaLoop()
+    media.start()
+    line = CallLine(
+        "call-1",
+        "caller",
+        ari=cast(AriClient, asterisk),
+        ids=OwnIds("parley"),
+        lane=cast(Lane, FakeLane()),
+        media=media,
+    )
+    choice = LineChoice("audiosocket", "slin", "off")
+    await line.open(cast(Lines, FakeLines()), choice, otherwise=choice)
+    transport = cast(FakeTransport, line.transport)
+    closing = asyncio.create_task(line.close(hang_up=True, fallback=None))
+    async with asyncio.timeout(30):
+        while not asterisk.asked:
+            await asyncio.sleep(0.005)
+    assert transport.closed
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
     media.stop()
