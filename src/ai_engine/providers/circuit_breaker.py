@@ -36,14 +36,21 @@ class CircuitBreaker:
         """Whether it lets everybody through."""
         return self._open_until is None
 
+    def would_allow(self, now: float) -> bool:
+        """What `allows` would say; nothing is tried by asking this."""
+        return self._open_until is None or (now >= self._open_until and now >= self._trial_ends)
+
     def allows(self, now: float) -> bool:
         """Whether it may be asked now. After its rest that is a trial: who was let through should tell how it went."""
-        if self._open_until is None:
-            return True
-        if now < self._open_until or now < self._trial_ends:
+        if not self.would_allow(now):
             return False
-        self._trial_ends = now + _TRIAL_S
+        if self._open_until is not None:
+            self._trial_ends = now + _TRIAL_S
         return True
+
+    def given_up(self) -> None:
+        """Who was let through does not want it any more, and nothing was learned: the next may try."""
+        self._trial_ends = 0.0
 
     def succeeded(self) -> bool:
         """It did what was asked. Returns whether it had been open."""

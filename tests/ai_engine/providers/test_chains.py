@@ -56,10 +56,14 @@ class Fake:
         self.name = name
         self.scripts = list(scripts)
         self.asked = []
+        self.speculative = []
         self.adopted = 0
         self.running = 0
         self.started = self.stopped = 0
         self.start_error = None
+        self.hangs = False
+        self.connecting = 0
+        self.connected = None
         self.warmed = 0
         self.voice = f"voice of {name}"
         self.traits = SttTraits(name, needs_gating=name == "gated")
@@ -69,6 +73,8 @@ class Fake:
         self.started += 1
         if self.start_error:
             raise self.start_error
+        if self.hangs:
+            await asyncio.Event().wait()
 
     async def stop(self):
         self.stopped += 1
@@ -78,6 +84,11 @@ class Fake:
 
     @asynccontextmanager
     async def _run(self, asked):
+        self.connecting += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.connected is not None:
+            await self.connected.wait()
         self.asked.append(asked)
         self.running += 1
         try:
@@ -112,6 +123,7 @@ class FakeUtterance:
 
     async def decode(self, *, speculative):
         self.owner.asked.append(self.audio)
+        self.owner.speculative.append(speculative)
         (step,) = self.owner.script()
         if step is HANG:
             await asyncio.Event().wait()
@@ -199,6 +211,117 @@ async def test_one_that_keeps_the_caller_waiting_has_failed_and_the_last_is_wait
             await say(ChainedLanguageModel(only))
 
 
+async def test_a_trial_is_spent_only_on_who_is_asked():
+    first, second = Fake("first", ["Yes."]), Fake("second", ["No."])
+    made, clock, _ = chain("llm", first, second)
+    breaker = made.members[1].breaker
+    breaker.failed(clock.now)
+    breaker.failed(clock.now)
+    clock.now += 6.0
+    assert await say(ChainedLanguageModel(made)) == "Yes."
+    assert breaker.would_allow(clock.now)
+
+
+@pytest.mark.parametrize("kind", ["llm", "tts"])
+async def test_an_answer_that_is_left_after_a_good_beginning_was_a_success(kind):
+    part = "Yes, " if kind == "llm" else b"yes"
+    first = Fake("first", [broken(kind)], [broken(kind)], [part, part, HANG])
+    second = Fake("second", [part])
+    made, clock, _ = chain(kind, first, second)
+    component = ChainedLanguageModel(made) if kind == "llm" else ChainedTextToSpeech(made)
+
+    async def begin():
+        if kind == "llm":
+            asked = component.reply(QUESTION, sampling=Sampling(), speculative=False)
+        else:
+            asked = component.speak("one two three", audio_format=PCM_8K, speculative=False)
+        async with asked as output:
+            async for _ in output:
+                break
+
+    for _ in range(2):
+        await begin()
+    assert not made.members[0].breaker.closed
+    clock.now += 5.0
+    await begin()
+    assert made.members[0].breaker.closed
+
+
+@pytest.mark.parametrize("kind", ["llm", "tts", "stt"])
+async def test_a_trial_that_nobody_wants_any_more_is_free_for_the_next(kind):
+    first, second = Fake("first", [HANG]), Fake("second", ["Yes."])
+    made, clock, _ = chain(kind, first, second)
+    breaker = made.members[0].breaker
+    breaker.failed(clock.now)
+    breaker.failed(clock.now)
+    clock.now += 5.0
+    if kind == "stt":
+        asking = asyncio.create_task(
+            ChainedSpeechToText(made).stream(1, lambda text, backend: None).decode(speculative=True)
+        )
+    else:
+        asking = asyncio.create_task(
+            say(ChainedLanguageModel(made)) if kind == "llm" else sound(ChainedTextToSpeech(made))
+        )
+    while not first.asked:
+        await asyncio.sleep(0)
+    assert not breaker.would_allow(clock.now)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert breaker.would_allow(clock.now)
+
+
+async def test_a_request_that_is_refused_for_itself_goes_to_the_next_but_is_no_ones_fault():
+    refusal = ComponentFailed("llm", "it is too long", refused=True)
+    first, second = Fake("first", [refusal]), Fake("second", ["Yes."])
+    made, _, told = chain("llm", first, second)
+    assert [await say(ChainedLanguageModel(made)) for _ in range(4)] == ["Yes."] * 4
+    assert len(first.asked) == 4
+    assert told == [("llm", "first")] * 4
+    assert made.members[0].breaker.closed
+
+
+async def test_a_member_that_hangs_while_it_starts_or_connects_is_not_waited_for():
+    first, second = Fake("first", ["No."]), Fake("second", ["Yes."])
+    first.hangs = True
+    made, _, told = chain("llm", first, second, patience_s=0.02, failures=3)
+    model = ChainedLanguageModel(made)
+    await model.start()
+    assert told == [("llm", "first")]
+    assert await say(model) == "Yes."
+    assert await sound(ChainedTextToSpeech(chain("tts", first, Fake("second", [b"yes"]), patience_s=0.02)[0])) == b"yes"
+    assert (first.running, first.asked) == (0, [])
+
+
+async def test_who_is_left_alone_is_not_started_either():
+    first, second = Fake("first", ["No."]), Fake("second", ["Yes."])
+    made, clock, _ = chain("llm", first, second)
+    for _ in range(2):
+        made.members[0].breaker.failed(clock.now)
+    await ChainedLanguageModel(made).start()
+    assert (first.started, second.started) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["llm", "tts"])
+async def test_adopting_while_the_request_goes_out_reaches_whoever_answers(kind):
+    first = Fake("first", ["Yes." if kind == "llm" else b"yes"])
+    first.connected = asyncio.Event()
+    made, _, _ = chain(kind, first, Fake("second", ["No."]))
+    if kind == "llm":
+        asked = ChainedLanguageModel(made).reply(QUESTION, sampling=Sampling(), speculative=True)
+    else:
+        asked = ChainedTextToSpeech(made).speak("yes", audio_format=PCM_8K, speculative=True)
+    async with asked as output:
+        reading = asyncio.create_task(anext(aiter(output)))
+        while not first.connecting:
+            await asyncio.sleep(0)
+        output.adopt()
+        first.connected.set()
+        await reading
+    assert first.adopted == 1
+
+
 async def test_it_starts_when_one_of_them_does():
     first, second = Fake("first", ["Yes."]), Fake("second", ["No."])
     first.start_error = broken()
@@ -238,19 +361,52 @@ async def test_leaving_ends_the_work_of_whoever_does_it(kind):
 @pytest.mark.parametrize(
     ("goes_on", "whole"),
     [
-        (["until", " nine."], "We are open from six until nine."),
+        (["six until", " nine."], "We are open from six until nine."),
         (["We are open", " from six", " until nine."], "We are open from six until nine."),
         (["We are open from six."], "We are open from six."),
-        (["We are open from seven."], "We are open from six seven."),
-        ([", and on Sundays."], "We are open from six, and on Sundays."),
+        (["We are open from", " ", "seven."], "We are open from seven."),
+        ([" six, and on Sundays."], "We are open from six, and on Sundays."),
     ],
 )
-async def test_an_answer_that_breaks_off_is_gone_on_with(goes_on, whole):
-    first, second = Fake("first", ["We are open", " from six", broken()]), Fake("second", goes_on)
+async def test_an_answer_that_breaks_off_is_gone_on_with_by_whole_words(goes_on, whole):
+    first, second = Fake("first", ["We are open", " from si", broken()]), Fake("second", goes_on)
     made, _, told = chain("llm", first, second)
     assert await say(ChainedLanguageModel(made)) == whole
-    assert second.asked == [[*QUESTION, Message("assistant", "We are open from six"), Message("user", GO_ON)]]
+    assert second.asked == [[*QUESTION, Message("assistant", "We are open from"), Message("user", GO_ON)]]
     assert told == [("llm", "first")]
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+@pytest.mark.parametrize(
+    "text", ["We open at six.", "Ab sechs, für alle", "六時から開いています", "Ναι, ανοιχτά", "  ", ""]
+)
+async def test_an_answer_that_does_not_break_off_is_what_the_model_said(text, size):
+    first = Fake("first", [text[at : at + size] for at in range(0, len(text), size)])
+    made, _, _ = chain("llm", first, Fake("second", ["No."]))
+    assert await say(ChainedLanguageModel(made)) == text
+
+
+async def test_of_words_that_are_not_parted_by_spaces_none_is_held_back():
+    first = Fake("first", ["六時から", "開いて", HANG])
+    made, _, _ = chain("llm", first, Fake("second", ["No."]))
+    async with ChainedLanguageModel(made).reply(QUESTION, sampling=Sampling(), speculative=False) as output:
+        pieces = aiter(output)
+        assert [await anext(pieces), await anext(pieces)] == ["六時から", "開いて"]
+
+
+@pytest.mark.parametrize(
+    ("said", "says", "new"),
+    [
+        ("We are open from six", ["until", " nine."], " until nine."),
+        ("We are open from six", ["We are open from seven."], " seven."),
+        ("We are open from six", [", and on Sundays."], ", and on Sundays."),
+        ("We are open ", ["from six."], "from six."),
+        ("We are open ", ["We are open from six."], "from six."),
+    ],
+)
+def test_what_is_new_of_a_second_beginning(said, says, new):
+    repeated = Repeated(said)
+    assert "".join(map(repeated.without, says)) + repeated.rest() == new
 
 
 def test_what_was_said_already_is_known_however_it_is_cut():
@@ -312,6 +468,28 @@ async def test_a_turn_that_one_cannot_decode_is_given_to_the_next_whole():
     assert heard[-1] == SttTraits("streams", needs_gating=False)
     assert stt.stream(2, lambda text, backend: None)
     assert (second.running, stt.traits.backend) == (1, "streams")
+
+
+async def test_a_decode_that_was_adopted_is_adopted_at_the_next_as_well():
+    first, second = Fake("first", [HANG]), Fake("second", ["Yes."])
+    made, _, _ = chain("stt", first, second, patience_s=0.05)
+    utterance = ChainedSpeechToText(made).stream(1, lambda text, backend: None)
+    decoding = asyncio.create_task(utterance.decode(speculative=True))
+    while not first.asked:
+        await asyncio.sleep(0)
+    utterance.adopt()
+    assert (await decoding).text == "Yes."
+    assert (first.speculative, second.speculative) == ([True], [False])
+    utterance.drop()
+
+
+async def test_the_sound_kept_for_the_next_has_an_end():
+    first, second = Fake("first", [broken("stt")]), Fake("second", ["Yes."])
+    utterance = ChainedSpeechToText(chain("stt", first, second)[0]).stream(1, lambda text, backend: None)
+    for _ in range(70):
+        utterance.send(bytes(PCM_8K.bytes_per_second))
+    await utterance.decode(speculative=False)
+    assert len(second.asked[0]) == 60 * PCM_8K.bytes_per_second
 
 
 async def test_a_change_of_one_that_does_not_serve_is_not_told():

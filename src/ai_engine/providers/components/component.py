@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from ai_engine.tools.tool import ToolSpec
 from voice_core.history import Message
 from voice_wire.audio import AudioFormat
 from voice_wire.messages import Sampling
@@ -25,12 +26,16 @@ class ComponentFailed(Exception):
     """A component could not do what was asked; the message says why and, where known, what mends it.
 
     `retryable`: the same request may succeed if it is made again now (a lost connection, a restarting worker).
+    `refused`: it was this one request that could not be met (too long, not allowed); others may well be.
     """
 
-    def __init__(self, component: ComponentName, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, component: ComponentName, message: str, *, retryable: bool = False, refused: bool = False
+    ) -> None:
         super().__init__(message)
         self.component: ComponentName = component
         self.retryable = retryable
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,15 @@ class SttTraits:
 
     backend: str
     needs_gating: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolWanted:
+    """A model asks for a tool. It may have made up both."""
+
+    name: str
+    arguments: str
+    """As JSON, or what the model took for it."""
 
 
 class Adoptable(Protocol):
@@ -104,11 +118,14 @@ class SpeechToText(Component, Protocol):
 
 class LanguageModel(Component, Protocol):
     def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool
-    ) -> AbstractAsyncContextManager[Output[str]]:
-        """The model's answer in pieces as it is made. The whole call is one session to the model's prompt cache."""
+        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
+    ) -> AbstractAsyncContextManager[Output[str | ToolWanted]]:
+        """The model's answer in pieces as it is made. The whole call is one session to the model's prompt cache.
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+        Where `tools` are offered, what the model wants of them comes last, after any text.
+        """
+
+    async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Prime the prompt cache with what the next `reply` will begin with. Cancelling ends it."""
 
 

@@ -6,10 +6,21 @@ import asyncio
 from typing import Final, Protocol
 
 from ai_engine.providers.components.component import ComponentFailed, ComponentName
-from voice_wire.messages import Done, Error, LlmDelta, LlmRequest, SttFinalize, SttResult, TtsRequest, TtsStart, Warm
+from voice_wire.messages import (
+    Done,
+    Error,
+    LlmDelta,
+    LlmRequest,
+    LlmToolResponse,
+    SttFinalize,
+    SttResult,
+    TtsRequest,
+    TtsStart,
+    Warm,
+)
 
 Request = LlmRequest | TtsRequest | SttFinalize | Warm
-Answer = LlmDelta | SttResult | TtsStart | Done | bytes
+Answer = LlmDelta | LlmToolResponse | SttResult | TtsStart | Done | bytes
 
 INBOX_ITEMS: Final = 4096
 """Answers not yet read: minutes of audio. Beyond it the reader is stuck, and the request fails rather than grow."""

@@ -31,6 +31,7 @@ from voice_wire.messages import (
     End,
     Error,
     LlmDelta,
+    LlmToolResponse,
     Ping,
     Pong,
     ProtocolError,
@@ -350,7 +351,7 @@ class LocalSocket:
             case SttResult(is_partial=True, stream_id=int(stream_id)):
                 if (tell := self._on_partial.get(stream_id)) is not None:
                     tell(message.text.strip(), message.stt_backend)
-            case LlmDelta() | SttResult() | Done():
+            case LlmDelta() | LlmToolResponse(request_id=str()) | SttResult() | Done():
                 if isinstance(message, SttResult):
                     self._learn(message)
                 self._hand_to(message.request_id, message)
@@ -373,7 +374,7 @@ class LocalSocket:
             case _:
                 pass
 
-    def _hand_to(self, request_id: str | None, message: LlmDelta | SttResult | Done | Error) -> bool:
+    def _hand_to(self, request_id: str | None, message: LlmDelta | LlmToolResponse | SttResult | Done | Error) -> bool:
         exchange = self._exchanges.get(request_id or "")
         if exchange is None:
             return False

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final
 
 from ai_engine.providers.components.chain import Chain
-from ai_engine.providers.components.component import Adoptable, ComponentFailed, LanguageModel, Output
+from ai_engine.providers.components.component import Adoptable, ComponentFailed, LanguageModel, Output, ToolWanted
+from ai_engine.tools.tool import ToolSpec
 from voice_core.history import Message
 from voice_wire.messages import Sampling
 
 GO_ON: Final = "You were interrupted by a fault. Go on exactly where you stopped, without saying again what you said."
 _SURE_CHARACTERS: Final = 12
 """So much of the same beginning is no accident: the whole answer is being said again."""
+_UNFINISHED_WORD: Final = re.compile(r"[0-9A-Za-zÀ-ɏͰ-ԯ'’-]{1,40}$")
+"""What may go on in the next piece, in scripts that part their words (Latin, Greek, Cyrillic)."""
 
 
 class ChainedLanguageModel:
@@ -31,24 +35,32 @@ class ChainedLanguageModel:
 
     @asynccontextmanager
     async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool
-    ) -> AsyncIterator[Output[str]]:
-        answer = _Answer(self._chain, messages, sampling, speculative=speculative)
+        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncIterator[Output[str | ToolWanted]]:
+        answer = _Answer(self._chain, messages, sampling, speculative=speculative, tools=tools)
         async with aclosing(answer.pieces()) as pieces:
             yield _Pieces(answer, pieces)
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Prime the one that will be asked."""
-        await self._chain.likely.component.warm(messages)
+        await self._chain.likely.component.warm(messages, **({"tools": tools} if tools else {}))
 
 
 class _Answer:
     def __init__(
-        self, chain: Chain[LanguageModel], messages: Sequence[Message], sampling: Sampling, *, speculative: bool
+        self,
+        chain: Chain[LanguageModel],
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        speculative: bool,
+        tools: Sequence[ToolSpec] = (),
     ) -> None:
         self._chain = chain
         self._messages = messages
         self._sampling = sampling
+        self._offered: dict[str, Sequence[ToolSpec]] = {"tools": tools} if tools else {}
+        self._wanted: list[ToolWanted] = []
         self._speculative = speculative
         self._said = ""
         self._running: Adoptable | None = None
@@ -58,17 +70,36 @@ class _Answer:
         if self._running is not None:
             self._running.adopt()
 
-    async def pieces(self) -> AsyncGenerator[str, None]:
+    async def pieces(self) -> AsyncGenerator[str | ToolWanted, None]:
+        """Whole words: of one that breaks off in the middle nothing is said, the next model may choose another.
+
+        Tools come last, those of the model that came to its end.
+        """
         for member, patience_s in self._chain.to_ask():
+            word = ""
+            before = len(self._said)
+            self._wanted.clear()
             try:
                 async with aclosing(self._of(member.component, patience_s)) as pieces:
                     async for piece in pieces:
-                        self._said += piece
-                        yield piece
+                        text = word + piece
+                        unfinished = _UNFINISHED_WORD.search(text)
+                        text, word = (text[: unfinished.start()], unfinished[0]) if unfinished else (text, "")
+                        if text:
+                            self._said += text
+                            yield text
+                if word:
+                    self._said += word
+                    yield word
+                for wanted in self._wanted:
+                    yield wanted
             except (ComponentFailed, TimeoutError) as error:
                 self._chain.failed(member, error)
                 if patience_s is None:
                     raise
+            except (GeneratorExit, asyncio.CancelledError):
+                self._chain.left(member, worked=len(self._said) > before)
+                raise
             else:
                 self._chain.succeeded(member)
                 return
@@ -76,9 +107,14 @@ class _Answer:
     async def _of(self, model: LanguageModel, patience_s: float | None) -> AsyncGenerator[str, None]:
         """What one model says, less what was said before it."""
         repeated = Repeated(self._said)
-        async with model.reply(
-            self._asked(), sampling=self._sampling, speculative=self._speculative
-        ) as output:  # fmt: skip
+        async with AsyncExitStack() as stack:
+            speculative = self._speculative
+            async with asyncio.timeout(patience_s):  # a request may have to wait for a connection
+                output = await stack.enter_async_context(
+                    model.reply(self._asked(), sampling=self._sampling, speculative=speculative, **self._offered)
+                )
+            if speculative and not self._speculative:
+                output.adopt()  # it was adopted while the request was on its way out
             self._running = output
             try:
                 pieces = aiter(output)
@@ -87,7 +123,9 @@ class _Answer:
                         piece = await anext(pieces, None)
                     if piece is None:
                         break
-                    if fresh := repeated.without(piece):
+                    if isinstance(piece, ToolWanted):
+                        self._wanted.append(piece)
+                    elif fresh := repeated.without(piece):
                         yield fresh
             finally:
                 self._running = None
@@ -101,14 +139,14 @@ class _Answer:
 
 
 class _Pieces:
-    def __init__(self, answer: _Answer, pieces: AsyncGenerator[str, None]) -> None:
+    def __init__(self, answer: _Answer, pieces: AsyncGenerator[str | ToolWanted, None]) -> None:
         self._answer = answer
         self._pieces = pieces
 
-    def __aiter__(self) -> AsyncIterator[str]:
+    def __aiter__(self) -> AsyncIterator[str | ToolWanted]:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> str | ToolWanted:
         return await anext(self._pieces)
 
     def adopt(self) -> None:
@@ -120,6 +158,7 @@ class Repeated:
 
     def __init__(self, said: str) -> None:
         self._said = said.strip()
+        self._gap = "" if said != said.rstrip() else " "
         self._held = ""
         self._decided = not self._said
 
@@ -134,7 +173,7 @@ class Repeated:
         self._decided = True
         common = next((n for n, (a, b) in enumerate(zip(self._said, held, strict=False)) if a != b), len(self._said))
         if common == len(self._said):
-            return held[common:]
+            return held[common:] if self._gap else held[common:].lstrip()
         if common >= _SURE_CHARACTERS and common >= 0.6 * len(self._said):  # the same, and then in other words
             return self._joined(held[held.rfind(" ", 0, common) + 1 :])
         return self._joined(held)
@@ -146,4 +185,4 @@ class Repeated:
         return self._joined(held.lstrip()) if held else ""
 
     def _joined(self, text: str) -> str:
-        return text if not text or text[0] in ".,;:!?" else f" {text}"
+        return text if not text or text[0] in ".,;:!?" else f"{self._gap}{text}"

@@ -1,18 +1,25 @@
-"""A language model by local_ai_server."""
+"""A language model by local_ai_server.
+
+The server asks a small model in two short questions, held to a grammar, whether it wants a tool and with what; only
+requests that offer tools pay for that (docs/tools.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-from ai_engine.providers.components.component import Output
+from ai_engine.providers.components.component import Output, ToolWanted
 from ai_engine.providers.components.local_exchange import Exchange
 from ai_engine.providers.components.local_settings import NoOptions, shared_socket
 from ai_engine.providers.components.local_socket import LocalSocket
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.services import CallScope
+from ai_engine.tools.tool import ToolSpec
 from voice_core.history import Message
-from voice_wire.messages import ChatMessage, Done, LlmDelta, LlmRequest, Sampling, Warm
+from voice_wire.messages import ChatMessage, Done, LlmDelta, LlmRequest, LlmToolResponse, Sampling, Warm
 
 
 class LocalLanguageModel:
@@ -27,13 +34,19 @@ class LocalLanguageModel:
 
     @asynccontextmanager
     async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool
-    ) -> AsyncIterator[Output[str]]:
+        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncIterator[Output[str | ToolWanted]]:
         chat = _chat(messages)
+        offered = [tool.as_function() for tool in tools] or None
         exchange = await self._socket.request(
             "llm",
             lambda request_id: LlmRequest(
-                request_id=request_id, messages=chat, sampling=sampling, stream=True, speculative=speculative
+                request_id=request_id,
+                messages=chat,
+                sampling=sampling,
+                tools=offered,
+                stream=True,
+                speculative=speculative,
             ),
         )
         try:
@@ -41,7 +54,7 @@ class LocalLanguageModel:
         finally:
             exchange.close()
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         chat = _chat(messages)
         exchange = await self._socket.request(
             "llm", lambda request_id: Warm(request_id=request_id, messages=chat, speculative=True)
@@ -56,14 +69,20 @@ class LocalLanguageModel:
 class _Deltas:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._wanted: deque[ToolWanted] = deque()
 
-    def __aiter__(self) -> AsyncIterator[str]:
+    def __aiter__(self) -> AsyncIterator[str | ToolWanted]:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> str | ToolWanted:
+        if self._wanted:
+            return self._wanted.popleft()
         while not isinstance(answer := await self._exchange.receive(), Done):
             if isinstance(answer, LlmDelta) and answer.text:
                 return answer.text
+            if isinstance(answer, LlmToolResponse) and answer.tool_calls:
+                self._wanted.extend(ToolWanted(c["name"], json.dumps(c["parameters"])) for c in answer.tool_calls)
+                return self._wanted.popleft()
         raise StopAsyncIteration
 
     def adopt(self) -> None:
@@ -71,7 +90,18 @@ class _Deltas:
 
 
 def _chat(messages: Sequence[Message]) -> tuple[ChatMessage, ...]:
-    return tuple(ChatMessage(role=message.role, content=message.content) for message in messages)
+    return tuple(_lines(messages))
+
+
+def _lines(messages: Sequence[Message]) -> Iterator[ChatMessage]:
+    """What tools did is told in words, as a remark: small models know no other form, and would copy a call's."""
+    for message in messages:
+        if message.tool is None:
+            yield ChatMessage(role=message.role, content=message.content)
+        elif message.role == "tool":
+            use = message.tool
+            said = f"The tool {use.name} was called with {use.arguments}. Its result: {message.content}"
+            yield ChatMessage(role="system", content=said)
 
 
 def local_language_model(scope: CallScope, options: Options) -> LocalLanguageModel:

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import structlog
 
-from ai_engine.providers.components.component import ComponentFailed, Output
+from ai_engine.providers.components.component import ComponentFailed, Output, ToolWanted
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
+from ai_engine.tools.tool import ToolSpec
 from openai_wire.chat import chat_request, choose_model, ends_in_a_question
 from openai_wire.client import OpenAiClient
 from openai_wire.errors import LlmError, LlmPromptTooLong, LlmUnavailable
@@ -91,18 +92,18 @@ class OpenAiLanguageModel:
 
     @asynccontextmanager
     async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool
-    ) -> AsyncIterator[Output[str]]:
-        async with aclosing(self._answer(messages, sampling)) as pieces:
+        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncIterator[Output[str | ToolWanted]]:
+        async with aclosing(self._answer(messages, sampling, tools)) as pieces:
             yield _Pieces(pieces)
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Lets the server read the prompt, where it keeps what it read and nobody pays for it."""
         try:
             vendor = await self._server.ready()
             if not vendor.caches_prefix:
                 return
-            request = self._request(vendor, messages, Sampling(max_tokens=1))
+            request = self._request(vendor, messages, Sampling(max_tokens=1), tools)
             request["messages"] = ends_in_a_question(request["messages"])
             async with aclosing(self._server.client.answer(request, Outcome())) as answer:
                 async for _ in answer:
@@ -110,11 +111,13 @@ class OpenAiLanguageModel:
         except LlmError as error:
             raise _failed(error) from None
 
-    async def _answer(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[str, None]:
-        """What may be said, as it comes. Raises `ComponentFailed`."""
+    async def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
+    ) -> AsyncGenerator[str | ToolWanted, None]:
+        """What may be said, as it comes, then the tools that are wanted. Raises `ComponentFailed`."""
         for attempt in range(_TRIES):
             try:
-                async with aclosing(self._spoken(messages, sampling)) as pieces:
+                async with aclosing(self._spoken(messages, sampling, tools)) as pieces:
                     async for piece in pieces:
                         yield piece
             except LlmPromptTooLong as error:  # nothing was said yet: it is refused before it is begun
@@ -128,12 +131,15 @@ class OpenAiLanguageModel:
             else:
                 return
 
-    async def _spoken(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[str, None]:
+    async def _spoken(
+        self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
+    ) -> AsyncGenerator[str | ToolWanted, None]:
         vendor = await self._server.ready()
         outcome = Outcome()
         thinking = ThinkingFilter(inside=starts_in_thought(self._server.model))
         begun = False
-        async with aclosing(self._server.client.answer(self._request(vendor, messages, sampling), outcome)) as answer:
+        request = self._request(vendor, messages, sampling, tools)
+        async with aclosing(self._server.client.answer(request, outcome)) as answer:
             async for text in answer:
                 if outcome.thoughts_apart:
                     thinking.leave()
@@ -145,9 +151,13 @@ class OpenAiLanguageModel:
         rest = thinking.rest(complete=outcome.finish_reason != "length")
         if rest := rest if begun else rest.lstrip():
             yield rest
+        for wanted in outcome.tool_calls if tools else ():
+            yield ToolWanted(wanted["name"], wanted["arguments"])
 
-    def _request(self, vendor: Vendor, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-        chat: list[Mapping[str, Any]] = [{"role": message.role, "content": message.content} for message in messages]
+    def _request(
+        self, vendor: Vendor, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
+    ) -> dict[str, Any]:
+        chat: list[Mapping[str, Any]] = [_line(message) for message in messages]
         return chat_request(
             vendor,
             self._server.model,
@@ -156,24 +166,42 @@ class OpenAiLanguageModel:
             stop=sampling.stop or (),
             sampling=sampling.model_dump(exclude_none=True, exclude=_PLAIN_OVERRIDES),
             thinking=self._server.options.thinking,
+            tools=[tool.as_function() for tool in tools],
         )
 
 
 def without_older_half(messages: Sequence[Message]) -> Sequence[Message]:
-    """System messages at the beginning and the newer half of the rest, the question always among it."""
+    """System messages at the beginning and the newer half of the rest, the question always among it.
+
+    No tool's result is left without its call: servers refuse that.
+    """
     first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
     rest = messages[first:]
-    return [*messages[:first], *rest[len(rest) // 2 :]] if len(rest) > 1 else messages
+    if len(rest) <= 1:
+        return messages
+    from_half = len(rest) // 2
+    whole = next((at for at in range(from_half, len(rest)) if rest[at].role != "tool"), from_half)
+    return [*messages[:first], *rest[whole:]]
+
+
+def _line(message: Message) -> dict[str, Any]:
+    use = message.tool
+    if use is None:
+        return {"role": message.role, "content": message.content}
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": use.call_id, "content": message.content}
+    function = {"name": use.name, "arguments": use.arguments}
+    return {"role": "assistant", "tool_calls": [{"id": use.call_id, "type": "function", "function": function}]}
 
 
 class _Pieces:
-    def __init__(self, pieces: AsyncGenerator[str, None]) -> None:
+    def __init__(self, pieces: AsyncGenerator[str | ToolWanted, None]) -> None:
         self._pieces = pieces
 
-    def __aiter__(self) -> AsyncIterator[str]:
+    def __aiter__(self) -> AsyncIterator[str | ToolWanted]:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> str | ToolWanted:
         return await anext(self._pieces)
 
     def adopt(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from ai_engine.config_file import ConfigError
 from ai_engine.providers.components.chain import Chain, Member
@@ -16,6 +17,8 @@ from ai_engine.providers.components.component import (
     Utterance,
 )
 from voice_wire.audio import AudioFormat
+
+MAX_UTTERANCE_S: Final = 60
 
 
 class ChainedSpeechToText:
@@ -76,31 +79,46 @@ class ChainedUtterance:
         self._chain = chain
         self._turn = turn
         self._on_partial = on_partial
-        self._audio: list[bytes] = []
+        self._audio = bytearray()
+        self._max_bytes = owner.input_format.bytes_for_ms(MAX_UTTERANCE_S * 1000)
+        self._decoding: object | None = None
+        self._adopted = False
         self._at: Member[SpeechToText] = chain.likely
         self._utterance: Utterance = self._at.component.stream(turn, on_partial)
 
     def send(self, audio: bytes) -> None:
-        self._audio.append(audio)
+        self._audio += audio[: self._max_bytes - len(self._audio)]
         self._utterance.send(audio)
 
     async def decode(self, *, speculative: bool) -> Transcript:
+        decoding = self._decoding = object()
+        try:
+            return await self._decode(speculative=speculative)
+        finally:
+            if self._decoding is decoding:
+                self._decoding, self._adopted = None, False
+
+    async def _decode(self, *, speculative: bool) -> Transcript:
         for member, patience_s in self._chain.to_ask():
             if member is not self._at:
                 self._move_to(member)
             try:
                 async with asyncio.timeout(patience_s):
-                    transcript = await self._utterance.decode(speculative=speculative)
+                    transcript = await self._utterance.decode(speculative=speculative and not self._adopted)
             except (ComponentFailed, TimeoutError) as error:
                 self._chain.failed(member, error)
                 if patience_s is None:
                     raise
+            except asyncio.CancelledError:
+                self._chain.left(member, worked=False)
+                raise
             else:
                 self._chain.succeeded(member)
                 return transcript
         raise AssertionError("a chain asks at least one")
 
     def adopt(self) -> None:
+        self._adopted = True  # whoever is asked next is to know it, too
         self._utterance.adopt()
 
     def drop(self) -> None:
@@ -110,5 +128,5 @@ class ChainedUtterance:
     def _move_to(self, member: Member[SpeechToText]) -> None:
         self._utterance.drop()
         self._at, self._utterance = member, member.component.stream(self._turn, self._on_partial)
-        self._utterance.send(b"".join(self._audio))
+        self._utterance.send(bytes(self._audio))
         self._owner.serves(member)

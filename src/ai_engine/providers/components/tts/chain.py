@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final
 
 from ai_engine.providers.components.chain import Chain
@@ -70,12 +70,22 @@ class _Phrase:
                 text = rest_of(text, n_bytes / self._format.bytes_per_second)
                 if not text:
                     return
+            except (GeneratorExit, asyncio.CancelledError):
+                self._chain.left(member, worked=n_bytes > 0)
+                raise
             else:
                 self._chain.succeeded(member)
                 return
 
     async def _of(self, voice: TextToSpeech, text: str, patience_s: float | None) -> AsyncGenerator[bytes, None]:
-        async with voice.speak(text, audio_format=self._format, speculative=self._speculative) as output:
+        async with AsyncExitStack() as stack:
+            speculative = self._speculative
+            async with asyncio.timeout(patience_s):  # a request may have to wait for a connection
+                output = await stack.enter_async_context(
+                    voice.speak(text, audio_format=self._format, speculative=speculative)
+                )
+            if speculative and not self._speculative:
+                output.adopt()  # it was adopted while the request was on its way out
             self._running = output
             try:
                 pieces = aiter(output)
