@@ -15,9 +15,23 @@ from tools.pbx_instance import Pbx, PbxUnavailable
 if TYPE_CHECKING:
     from tools.call import SipCaller
 
-# A busy machine is no failure: neither of an example that took long nor of examples that were long in the making.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# A busy machine is no failure: neither of an example that took long nor of examples that were long in the making. And
+# a change is judged by the same examples as the one before it: others are looked for by ./test.sh --full, which takes
+# the second profile.
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same examples", BUSY, derandomize=True)
+settings.register_profile("new examples", BUSY, print_blob=True)
+settings.load_profile("same examples")
+
+REAL_PARTS_S = 300
+"""Until a test of a real Asterisk or real models counts as stuck; ten times what most take on an idle machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        real = item.get_closest_marker("asterisk") or item.get_closest_marker("models")
+        if real and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(REAL_PARTS_S))
 
 
 # Piper says a sentence a little differently each time, and now and then so that nobody could understand it: what a test
