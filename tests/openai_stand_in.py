@@ -41,6 +41,7 @@ class StandIn:
         self.models_status = 200
         self.key = None
         self.asked = []
+        self.listed = 0
         self.hung_up = threading.Event()
         """A client closed its connection while an answer was being written."""
         self.connections = 0
@@ -88,6 +89,7 @@ class StandIn:
             error = {"error": {"message": f"Incorrect API key provided: {headers.get('authorization')}", "code": 401}}
             return await self._whole(writer, 401, {}, json.dumps(error))
         if path == "/v1/models":
+            self.listed += 1
             return await self._whole(writer, self.models_status, {}, json.dumps(self.models))
         if path != "/v1/chat/completions":
             return await self._whole(writer, 404, {}, '{"detail": "Not Found"}')

@@ -22,6 +22,7 @@ from openai_wire.errors import (
     LlmRefused,
     LlmTimeout,
     LlmUnavailable,
+    without_key,
 )
 from openai_wire.setting_names import SettingNames
 from openai_wire.stream import EventDecoder, Outcome, error_words, read_event
@@ -63,8 +64,9 @@ class OpenAiClient:
     async def models(self) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """What /models answers, with its headers. Raises `LlmError`."""
         try:
-            response = await self._http.get("/models", timeout=_PROBE_S)
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(_PROBE_S):
+                response = await self._http.get("/models")
+        except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable("/models", error) from None
         if response.status_code == 404:
             return {}, response.headers  # some proxies list nothing
@@ -89,7 +91,7 @@ class OpenAiClient:
             chunks = response.aiter_bytes()
             if response.headers.get("content-type", "").startswith("application/json"):  # it does not stream
                 body = await self._in_time(_read_body(chunks))
-                yield read_event(body.decode("utf-8", "replace"), outcome)[0]
+                yield read_event(without_key(body.decode("utf-8", "replace"), self._key), outcome)[0]
                 return
             deadline_s = self._deadline()
             while not complete:
@@ -97,7 +99,7 @@ class OpenAiClient:
                 events = decoder.end() if data is None else decoder.feed(data)
                 deadline_s = self._deadline() if events else deadline_s
                 for event in events:
-                    text, ended = read_event(event, outcome)
+                    text, ended = read_event(without_key(event, self._key), outcome)
                     complete = complete or ended
                     yield text
                 if data is None:
@@ -154,12 +156,11 @@ class OpenAiClient:
     async def _refusal(self, response: httpx.Response) -> Exception:
         """The error that an answer other than 200 stands for."""
         body = await self._in_time(_read_body(response.aiter_bytes()))
+        text = without_key(body.decode("utf-8", "replace"), self._key)
         try:
-            words = error_words(json.loads(body))
+            words = error_words(json.loads(text))
         except (ValueError, RecursionError):
-            words = " ".join(body.decode("utf-8", "replace").split())[:300]
-        if self._key:
-            words = words.replace(self._key, "(the key)")
+            words = " ".join(text.split())[:300]
         status = response.status_code
         said = f"{self._url} answered {status}: {words or 'nothing'}"
         if status in (401, 403):

@@ -19,6 +19,11 @@ SttError              of a server that hears:
 from __future__ import annotations
 
 
+def without_key(words: str, key: str) -> str:
+    """What a server said, less the key that it was shown. Before anything is cut off, or a part of it would stay."""
+    return words.replace(key, "(the key)") if key else words
+
+
 class LlmError(RuntimeError):
     """Root of these errors."""
 

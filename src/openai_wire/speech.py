@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
 
-from openai_wire.errors import SpeechRefused, TtsBusy, TtsMisconfigured, TtsTimeout, TtsUnavailable
+from openai_wire.errors import SpeechRefused, TtsBusy, TtsMisconfigured, TtsTimeout, TtsUnavailable, without_key
 from openai_wire.setting_names import SettingNames
 from voice_wire.resample import SAMPLE_RATES_HZ
 
@@ -46,7 +46,9 @@ class SpeechClient:
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(None, connect=_CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
             trust_env=False,
+            follow_redirects=False,
         )
 
     async def close(self) -> None:
@@ -92,7 +94,9 @@ class SpeechClient:
         try:
             if response.status_code != 200:
                 raise self._refusal(response.status_code, await self._words(response))
-            yield self._rate_of(response.headers.get("content-type", "")), self._bytes(response)
+            rate_hz = self._rate_of(response.headers.get("content-type", ""))
+            async with aclosing(self._bytes(response)) as pieces:
+                yield rate_hz, pieces
         except httpx.HTTPError as error:
             raise TtsUnavailable(f"{self._url} broke off while it spoke: {_words_of(error)}; see its log") from None
         finally:
@@ -110,7 +114,7 @@ class SpeechClient:
                 if attempt > 1 or not isinstance(error, httpx.ReadError | httpx.RemoteProtocolError):
                     raise self._unreachable("/audio/speech", error) from None
 
-    async def _bytes(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _bytes(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         chunks = response.aiter_bytes()
         n_bytes = 0
         while (data := await self._in_time(anext(chunks, None))) is not None:
@@ -121,10 +125,11 @@ class SpeechClient:
 
     async def _words(self, response: httpx.Response) -> bytes:
         words = b""
-        async for data in self._bytes(response):
-            words += data
-            if len(words) > _MOST_WORDS_BYTES:
-                break
+        async with aclosing(self._bytes(response)) as pieces:
+            async for data in pieces:
+                words += data
+                if len(words) > _MOST_WORDS_BYTES:
+                    break
         return words
 
     def _rate_of(self, content_type: str) -> int:
@@ -158,16 +163,15 @@ class SpeechClient:
         )
 
     def _refusal(self, status: int, body: bytes) -> Exception:
+        text = without_key(body.decode("utf-8", "replace"), self._key)
         try:
-            said = json.loads(body)
+            said = json.loads(text)
         except (ValueError, RecursionError):
-            said = body.decode("utf-8", "replace")
+            said = text
         # {"detail": {"error", "message"}} of Kokoro-FastAPI, {"error": {"message"}} of OpenAI
         while isinstance(said, dict) and (known := [name for name in ("detail", "message", "error") if name in said]):
             said = said[known[0]]
         words = " ".join(str(said).split())[:300]
-        if self._key:
-            words = words.replace(self._key, "***")
         if status in (401, 403):
             return TtsMisconfigured(f"{self._url} refused the key ({status}); correct {self._names.key}")
         if status in (404, 405):

@@ -40,20 +40,23 @@ class EventDecoder:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[str] = []
+        self._n_bytes = 0
+        """Of the event that is not complete yet."""
 
     def feed(self, data: bytes) -> list[str]:
         """The events that `data` completes. Raises `LlmUnavailable` when one grows beyond all measure."""
         events = []
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _MAX_EVENT_BYTES:
+        if len(self._rest) + self._n_bytes > _MAX_EVENT_BYTES:
             raise LlmUnavailable(f"the server sent an event of more than {_MAX_EVENT_BYTES} bytes")
         for raw in lines:
             line = raw.rstrip(b"\r").decode("utf-8", "replace")
             if not line and self._data:
                 events.append("\n".join(self._data))
-                self._data = []
+                self._data, self._n_bytes = [], 0
             elif line.startswith("data:"):
                 self._data.append(line[5:].removeprefix(" "))
+                self._n_bytes += len(line)
         return events
 
     def end(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from openai_wire.errors import SttBusy, SttMisconfigured, SttRefused, SttTimeout, SttUnavailable
+from openai_wire.errors import SttBusy, SttMisconfigured, SttRefused, SttTimeout, SttUnavailable, without_key
 from openai_wire.setting_names import SettingNames
 from openai_wire.stream import error_words
 
@@ -90,12 +90,11 @@ class TranscriptionClient:
                     ) from None
 
     def _refusal(self, response: httpx.Response, body: bytes) -> Exception:
+        text = without_key(body.decode("utf-8", "replace"), self._key)
         try:
-            words = error_words(json.loads(body))
+            words = error_words(json.loads(text))
         except (ValueError, RecursionError):
-            words = " ".join(body.decode("utf-8", "replace").split())[:300]
-        if self._key:
-            words = words.replace(self._key, "(the key)")
+            words = " ".join(text.split())[:300]
         status = response.status_code
         said = f"{self._url} answered {status}: {words or 'nothing'}"
         if status in (401, 403):

@@ -63,6 +63,16 @@ def test_a_trial_whose_end_nobody_tells_is_over_after_a_while():
     assert breaker.allows(20.0)
 
 
+def test_a_trial_that_is_given_up_lets_the_next_try():
+    breaker = opened()
+    assert [breaker.would_allow(now) for now in (4.9, 5.0, 5.0)] == [False, True, True]
+    assert breaker.allows(5.0)
+    assert not breaker.would_allow(5.0)
+    breaker.given_up()
+    assert not breaker.closed
+    assert breaker.allows(5.0)
+
+
 @pytest.mark.parametrize("rest_s", [0.5, 5.0])
 @given(steps=st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=60))
 def test_it_never_rests_for_ever_and_never_lets_two_try(rest_s, steps):

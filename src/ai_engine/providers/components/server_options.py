@@ -18,6 +18,8 @@ def _http_url(url: str) -> str:
         raise ValueError("write it as http://host:port/v1")
     if parts.username or parts.password:
         raise ValueError("leave the key out of the address: name its environment variable as `key`")
+    if parts.query or parts.fragment:
+        raise ValueError("leave out what follows the path (? or #); a key is named as `key`")
     return url.strip().rstrip("/")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import json
 
 import pytest
 
@@ -105,6 +105,24 @@ async def test_a_key_comes_from_the_environment_and_is_never_told(server, model,
     assert KEY not in f"{refused.value} {services!r} {services.clients!r}"
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        (400, {}, json.dumps({"error": {"message": "x" * 290 + KEY}})),
+        (500, {}, "x" * 290 + KEY),
+        [delta("We"), {"error": {"message": f"the upstream refused {KEY}"}}],
+        [f"data: {KEY}\n\n".encode()],
+        (200, {"content-type": "application/json"}, json.dumps({"error": {"message": f"no, {KEY}"}})),
+    ],
+)
+async def test_no_error_shows_a_part_of_the_key(server, model, script):
+    llm = model(key="OPENAI_API_KEY")
+    server.script = script
+    with pytest.raises(ComponentFailed) as failed:
+        await answer(llm)
+    assert KEY[:10] not in str(failed.value)
+
+
 @pytest.mark.parametrize("name", ["GROQ_API_KEY", "EMPTY"])
 def test_a_key_that_is_not_set_is_told_before_any_call(model, name):
     with pytest.raises(ConfigError, match=f"`key` names {name}, which is not set: set it in .env"):
@@ -116,6 +134,7 @@ def test_a_key_that_is_not_set_is_told_before_any_call(model, name):
     [
         ({"base_url": "127.0.0.1:8000"}, "write it as http://host:port/v1"),
         ({"base_url": "http://me:secret@host/v1"}, "leave the key out of the address"),
+        ({"base_url": "http://host/v1?api_key=secret"}, "leave out what follows the path"),
         ({"key": "sk-123456"}, "`key`"),
         ({"tiemout_s": 3}, "did you mean `timeout_s`"),
     ],
@@ -164,6 +183,56 @@ async def test_a_server_that_is_away_is_found_when_it_comes(server, model):
     server.models_status = 200
     await llm.start()
     assert await answer(llm) == "Hello there"
+
+
+async def test_all_who_wait_for_a_server_hear_of_one_failure(server, model):
+    server.models_status = 503
+    llms = [model() for _ in range(8)]
+    outcomes = await asyncio.gather(*(llm.start() for llm in llms), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ComponentFailed}
+    assert server.listed == 1
+    server.models_status = 200
+    await llms[0].start()
+
+
+async def test_another_model_at_the_same_address_is_found(server, model):
+    llm = model()
+    assert await answer(llm) == "Hello there"
+    server.models["data"][0]["id"] = "other"
+    server.script = (404, {}, '{"error": {"message": "The model `tiny` does not exist."}}')
+    with pytest.raises(ComponentFailed):
+        await answer(llm)
+    server.script = HELLO
+    assert await answer(llm) == "Hello there"
+    assert [asked["model"] for asked in server.asked] == ["tiny", "tiny", "other"]
+
+
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (422, True), (429, False), (500, False), (401, False)])
+async def test_a_request_that_is_refused_for_itself_says_so(server, model, status, refused):
+    server.script = (status, {}, '{"error": {"message": "no"}}')
+    with pytest.raises(ComponentFailed) as failed:
+        await answer(model())
+    assert failed.value.refused == refused
+
+
+async def test_characters_come_whole_however_the_bytes_are_cut(server, model):
+    data = b"".join(
+        f"data: {json.dumps(event, ensure_ascii=False) if isinstance(event, dict) else event}\r\n\r\n".encode()
+        for event in [delta("Grüß Gott, "), delta("六時から 🙂"), delta("", "stop"), DONE]
+    )
+    server.script = [data[at : at + 1] for at in range(len(data))]
+    assert await answer(model()) == "Grüß Gott, 六時から 🙂"
+
+
+async def test_an_event_without_end_is_no_answer(server, model):
+    server.script = [delta("We")] + [b"data: " + b"x" * 65536 + b"\n"] * 20 + [HANG]
+    with pytest.raises(ComponentFailed, match="more than"):
+        await answer(model())
+
+
+async def test_an_empty_answer_is_an_answer(server, model):
+    server.script = [delta(role="assistant", text=""), delta("", "stop"), DONE]
+    assert await answer(model()) == ""
 
 
 @pytest.mark.parametrize("script", [[HANG], [delta("We are"), HANG]])
@@ -235,6 +304,5 @@ async def test_connections_end_with_the_engine(server, model, services):
     llm = model()
     assert await answer(llm) == "Hello there"
     await services.clients.close()
-    async with aclosing(llm._answer(QUESTION, Sampling())) as pieces:
-        with pytest.raises(RuntimeError, match="closed"):
-            await anext(pieces)
+    with pytest.raises(RuntimeError, match="closed"):
+        await answer(llm)

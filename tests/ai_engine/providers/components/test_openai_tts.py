@@ -105,6 +105,18 @@ async def test_a_failure_is_told_for_what_it_is_and_the_next_phrase_is_whole(ser
     assert await speak(tts)
 
 
+async def test_of_what_cannot_be_spoken_nothing_is_the_right_sound(server, voice):
+    server.script = [b""]
+    assert await speak(voice(), "…") == b""
+
+
+async def test_no_error_shows_a_part_of_the_key(server, voice):
+    server.script = (500, {}, b"x" * 290 + KEY.encode())
+    with pytest.raises(ComponentFailed) as failed:
+        await speak(voice(key="OPENAI_API_KEY"))
+    assert KEY[:8] not in str(failed.value)
+
+
 @pytest.mark.parametrize("script", [[HANG], [tone(0.3), HANG]])
 async def test_leaving_a_phrase_ends_the_servers_work(server, voice, script):
     server.script = script

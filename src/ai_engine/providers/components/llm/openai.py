@@ -21,7 +21,7 @@ from ai_engine.providers.services import CallScope
 from ai_engine.tools.tool import ToolSpec
 from openai_wire.chat import chat_request, choose_model, ends_in_a_question
 from openai_wire.client import OpenAiClient
-from openai_wire.errors import LlmError, LlmPromptTooLong, LlmUnavailable
+from openai_wire.errors import LlmError, LlmMisconfigured, LlmPromptTooLong, LlmRefused, LlmUnavailable
 from openai_wire.stream import Outcome
 from openai_wire.thinking import ThinkingFilter
 from openai_wire.vendors import Vendor, starts_in_thought, vendor_of
@@ -57,18 +57,36 @@ class ModelServer:
         self._names = options.names()
         self.client = OpenAiClient(options.base_url, key, silence_s=options.timeout_s, names=self._names)
         self._asking = asyncio.Lock()
+        self._failure: LlmError | None = None
+        self._failed_at = 0.0
 
     async def ready(self) -> Vendor:
-        """Its vendor, asked for once. Raises `LlmError`."""
+        """Its vendor, asked for once. Raises `LlmError`: all who waited for one attempt, for that attempt's failure."""
+        now = asyncio.get_running_loop().time
+        came_at = now()
         async with self._asking:
             if self.vendor is None:
-                listing, headers = await self.client.models()
-                options = self.options
-                entry = choose_model(listing, options.model, url=options.base_url, names=self._names, only_one=True)
-                self.model = str(entry["id"])
-                self.vendor = vendor_of(listing, headers)
-                log.info("language_model_found", model=self.model, vendor=self.vendor.name, url=options.base_url)
+                if self._failure is not None and self._failed_at >= came_at:
+                    raise type(self._failure)(str(self._failure))
+                try:
+                    self.vendor = await self._find()
+                except LlmError as error:
+                    self._failure, self._failed_at = error, now()
+                    raise
             return self.vendor
+
+    async def _find(self) -> Vendor:
+        listing, headers = await self.client.models()
+        options = self.options
+        entry = choose_model(listing, options.model, url=options.base_url, names=self._names, only_one=True)
+        self.model = str(entry["id"])
+        vendor = vendor_of(listing, headers)
+        log.info("language_model_found", model=self.model, vendor=vendor.name, url=options.base_url)
+        return vendor
+
+    def forget(self) -> None:
+        """It is asked anew who it is: another may have been started at its address."""
+        self.vendor = None
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -127,6 +145,8 @@ class OpenAiLanguageModel:
                 log.info("prompt_shortened", messages=len(messages), left=len(shorter))
                 messages = shorter
             except LlmError as error:
+                if isinstance(error, LlmMisconfigured):
+                    self._server.forget()
                 raise _failed(error) from None
             else:
                 return
@@ -209,7 +229,9 @@ class _Pieces:
 
 
 def _failed(error: LlmError) -> ComponentFailed:
-    return ComponentFailed("llm", str(error), retryable=isinstance(error, LlmUnavailable))
+    return ComponentFailed(
+        "llm", str(error), retryable=isinstance(error, LlmUnavailable), refused=isinstance(error, LlmRefused)
+    )
 
 
 def openai_language_model(scope: CallScope, options: Options) -> OpenAiLanguageModel:

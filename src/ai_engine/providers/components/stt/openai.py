@@ -14,7 +14,7 @@ from ai_engine.providers.components.component import ComponentFailed, OnPartial,
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
-from openai_wire.errors import SttError, SttUnavailable
+from openai_wire.errors import SttError, SttRefused, SttUnavailable
 from openai_wire.transcription import TranscriptionClient
 from voice_wire.audio import PCM_8K, PCM_16K, AudioFormat
 
@@ -89,7 +89,12 @@ class OpenAiUtterance:
                         bytes(self._audio), self._format.sample_rate_hz, language=self._language
                     )
                 except SttError as error:
-                    raise ComponentFailed("stt", str(error), retryable=isinstance(error, SttUnavailable)) from None
+                    raise ComponentFailed(
+                        "stt",
+                        str(error),
+                        retryable=isinstance(error, SttUnavailable),
+                        refused=isinstance(error, SttRefused),
+                    ) from None
             self._heard = (length, text)
         return Transcript(self._heard[1], self._backend)
 

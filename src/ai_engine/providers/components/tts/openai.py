@@ -13,7 +13,7 @@ from ai_engine.providers.components.component import ComponentFailed, Output
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
-from openai_wire.errors import TtsError, TtsUnavailable
+from openai_wire.errors import SpeechRefused, TtsError, TtsUnavailable
 from openai_wire.pcm import PcmDecoder, Samples
 from openai_wire.speech import SpeechClient
 from voice_wire.audio import AudioFormat, Pcm, StreamingResampler, encode
@@ -68,11 +68,18 @@ class OpenAiTextToSpeech:
                     if (pcm := resampler.feed(_pcm16(samples))).size:
                         yield encode(pcm, audio_format.encoding)
                 if resampler is None:
+                    if not any(map(str.isalnum, text)):
+                        return  # of an ellipsis nothing is the right sound
                     raise TtsUnavailable(f"{self._options.base_url} spoke nothing; see its log")
                 if (pcm := resampler.flush()).size:
                     yield encode(pcm, audio_format.encoding)
         except TtsError as error:
-            raise ComponentFailed("tts", str(error), retryable=isinstance(error, TtsUnavailable)) from None
+            raise ComponentFailed(
+                "tts",
+                str(error),
+                retryable=isinstance(error, TtsUnavailable),
+                refused=isinstance(error, SpeechRefused),
+            ) from None
 
 
 class _Sound:
