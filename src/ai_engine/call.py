@@ -54,6 +54,7 @@ from ai_engine.conversation.decisions import (
     Forget,
     HangUp,
     Interrupt,
+    KeysTyped,
     RunTool,
     Say,
     SendAudio,
@@ -63,6 +64,7 @@ from ai_engine.conversation.decisions import (
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
+from ai_engine.key_requests import KeyRequests
 from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.call_recording import CallRecording
@@ -84,7 +86,7 @@ from ai_engine.providers.provider import (
     ProviderFailed,
 )
 from ai_engine.providers.services import ProviderFactory
-from ai_engine.recording_setup import Action, act, recording_for
+from ai_engine.recording_setup import Action, act, press_key, recording_for
 from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import MULAW_8K, AudioFormat
 
@@ -177,6 +179,8 @@ class Call:
         self._pump: asyncio.Task[None] | None = None
         self._semantic: SemanticEndOfTurn | None = None
         self._caller_leg = CallerLeg(services.ari, start.channel.id)
+        self.keys = KeyRequests(self._to_conversation)
+        """For whoever needs digits that the caller types."""
         self._report = services.report(self.call_id)
         self._log = log.bind(call_id=self.call_id)
 
@@ -221,8 +225,7 @@ class Call:
             case ChannelHangupRequest():
                 self.finish(Outcome.CALLER_HUNG_UP)
             case ChannelDtmfReceived(digit=digit):
-                self._to_conversation(lambda conversation, now: conversation.dtmf(digit, now))
-                await self._hide_keys()
+                self._to_conversation(lambda conversation, now: self._pressed(conversation, digit, now))
             case ChannelHold():
                 self._to_conversation(Conversation.hold)
             case ChannelUnhold():
@@ -363,6 +366,7 @@ class Call:
             owns_turn_taking=provider.capabilities.owns_turn_taking,
             words=turn_words(context.language),
             set_answers=set_answers(context.set_phrases, context.language),
+            keys=context.keypad.rules(),
         )
         self._recording = recording_for(services.recorder, context, self.call_id, transport, conversation)
         media = CallMedia(
@@ -389,11 +393,10 @@ class Call:
         self._caller_leg.start()
         media.start()
 
-    async def _hide_keys(self) -> None:
-        """A key was pressed, perhaps of a card's number: out of the recording with it, if the context asks for that."""
-        seconds = self._context.recording.pause_on_keys_s if self._context is not None else 0.0
-        if seconds and self._media is not None:
-            await self._media.record(lambda recording, now: recording.blank(now, seconds))
+    def _pressed(self, conversation: Conversation, digit: str, now: float) -> None:
+        """A key; on the media thread."""
+        pause_s = self._context.recording.pause_on_keys_s if self._context is not None else 0.0
+        press_key(conversation, digit, now, recording=self._recording, pause_s=pause_s)
 
     async def _variables(self) -> dict[str, str]:
         """The channel's AI_* variables: those that choose, and those that some persona's texts name."""
@@ -465,6 +468,8 @@ class Call:
             case RunTool(tool_call_id=tool_call_id, name=name):
                 self._log.warning("tool_not_available", tool=name)
                 provider.tool_result(tool_call_id, {"error": f"there is no tool {name!r} in this call"})
+            case KeysTyped():
+                self.keys.ended(decision)
             case HangUp(reason):
                 self._log.info("agent_hangs_up", reason=reason)
                 self.finish(Outcome.AGENT_HUNG_UP)
@@ -512,6 +517,7 @@ class Call:
 
     async def _give_back(self, outcome: Outcome) -> None:
         """Everything this call made, in the order that leaves no sound and no event behind."""
+        self.keys.call_over()
         await self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis)
         if self._media is not None:
             await self._media.close()

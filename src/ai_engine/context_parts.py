@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ai_engine.conversation.decisions import Ending, FallBack, HangUp, Transfer
+from ai_engine.conversation.key_input import KeyRules
 from ai_engine.conversation.set_answers import SetAnswer, SetAnswers
 from ai_engine.templates import Template, TemplateError
 from voice_core.set_phrase_words import LANGUAGES
@@ -110,6 +111,31 @@ class RecordingPolicy(Part):
     pause_on_keys_s: float = Field(default=0.0, ge=0, le=60)
     """After each key the caller presses, so many seconds are silence in the recording, and so is the half second
     before. 0: keys change nothing."""
+
+
+class KeypadPolicy(Part):
+    """How keys are taken that the caller presses. They interrupt the agent, and a complete input is a turn."""
+
+    wait_s: float | None = Field(default=None, gt=0, le=30)
+    """The pause after the last key that ends an input, as `#` does at once; absent: the engine's
+    `conversation.keypad_wait_s`."""
+    max_keys: int = Field(default=0, ge=0, le=100)
+    """So many keys end an input without a pause. 0: any number."""
+    secret: bool = False
+    """True: what is typed is kept nowhere. The language model, transcripts, logs and live events see `****` and how
+    many digits it was, and it is silence in recordings. Only a tool that asks for keys gets them."""
+    secret_after: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(one_or_more)] = ()
+    """The same for single questions: wordings, as in `set_phrases`; keys typed after the agent has said one of them are
+    secret, until the caller has typed and then says something."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KeypadPolicy:
+        if self.secret and self.secret_after:
+            raise ValueError("has `secret_after`, which does nothing: with `secret: true` all keys are")
+        return self
+
+    def rules(self) -> KeyRules:
+        return KeyRules(self.wait_s, self.max_keys, self.secret, self.secret_after)
 
 
 class SetPhraseRule(Part):

@@ -20,6 +20,7 @@ from ai_engine.business_hours import BusinessHours
 from ai_engine.config_file import ConfigError, Document, read_document, validate
 from ai_engine.context_parts import (
     FallbackPolicy,
+    KeypadPolicy,
     Line,
     Lines,
     Part,
@@ -140,6 +141,7 @@ class Context(Part):
     known_answers: KnownAnswers = KnownAnswers()
     set_phrases: tuple[SetPhraseRule, ...] = ()
     """Words that act whatever the language model thinks: "operator", an emergency. The first that fits acts."""
+    keypad: KeypadPolicy = KeypadPolicy()
     are_you_there: Lines = ("Are you still there?",)
     """One or several; several are used in turn."""
     filler: Plains = ("One moment, please.",)

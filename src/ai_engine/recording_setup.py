@@ -27,6 +27,8 @@ NOTICES: Final = {
 
 Action = Literal["pause", "resume", "stop", "discard"]
 """What may be asked of a recording while its call lasts."""
+SECRET_KEYS_S: Final = 5.0
+"""After a secret key, so much of a recording is silence."""
 _ACTIONS: Final[tuple[str, ...]] = get_args(Action)
 
 
@@ -76,6 +78,17 @@ def recording_for(
         return None
     allowed = conversation.told if context.recording.notice else lambda _now: True
     return recorder.recording(call_id, transport.pcm_rate_hz, transport.format, allowed=allowed)
+
+
+def press_key(
+    conversation: Conversation, digit: str, now: float, *, recording: CallRecording | None, pause_s: float
+) -> None:
+    """A key for `conversation`; out of the recording with it where it is secret or the context's `pause_s` says so."""
+    secret = conversation.keys_are_secret
+    conversation.dtmf(digit, now)
+    seconds = max(pause_s, SECRET_KEYS_S if secret else 0.0)
+    if seconds and recording is not None:
+        recording.blank(now, seconds)
 
 
 def check_action(action: str) -> Action:

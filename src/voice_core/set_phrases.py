@@ -103,6 +103,18 @@ class SetPhrases:
                 yield _spaced(current)
 
 
+class Mentions:
+    """Tells texts that hold one of some patterns, wherever in it. Raises `PatternError`."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        for pattern in patterns:
+            check_pattern(pattern)
+        self._mentioned = re.compile(f"(?:^| ){_any(patterns)}")
+
+    def __call__(self, text: str) -> bool:
+        return self._mentioned.search(_spaced(tokens(text))) is not None
+
+
 def check_pattern(pattern: str) -> None:
     """Raises `PatternError` where `pattern` cannot be read or has no words that must be there."""
     if re.fullmatch(_compiled(pattern), ""):

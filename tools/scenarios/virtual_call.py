@@ -31,6 +31,7 @@ import numpy as np
 from ai_engine.conversation import decisions as d
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
+from ai_engine.conversation.key_input import KeyRules
 from ai_engine.conversation.set_answers import SetAnswers
 from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import (
@@ -73,6 +74,7 @@ class VirtualCall:
         settings: ConversationSettings | None = None,
         phrases: Phrases | None = None,
         set_answers: SetAnswers | None = None,
+        keys: KeyRules | None = None,
         echo_db: float | None = None,
         echo_delay_s: float = 0.2,
         start_at: float = 100.0,
@@ -87,6 +89,7 @@ class VirtualCall:
             settings=settings,
             phrases=phrases or Phrases(greeting=greeting, filler=""),
             set_answers=set_answers,
+            keys=keys,
         )
         self.now = start_at
         self.started_at = start_at

@@ -46,8 +46,13 @@ class AgentFloor:
         emit: Callable[[Decision], None],
         *,
         stirring: Callable[[float], bool] = lambda now: False,
+        said: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`stirring(now)`: the caller may be beginning to speak. No answer begins before that is known."""
+        """`stirring(now)`: the caller may be beginning to speak. No answer begins before that is known.
+
+        `said` is told the words of sound as it is handed over to be played.
+        """
+        self._said = said
         self._stirring = stirring
         self._transport = transport
         self._playout = transport.played
@@ -245,6 +250,7 @@ class AgentFloor:
                 reply.sounded = True
                 self._gate.close()
             self._transport.play(reply.turn, event.audio, event.text, now)
+            self._said(event.text)
         elif isinstance(event, AgentAudioDone):
             self._done(reply, now)
         else:

@@ -30,6 +30,7 @@ from ai_engine.conversation.conversation_settings import ConversationSettings, P
 from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, SendAudio
 from ai_engine.conversation.full_duplex import FullDuplex
 from ai_engine.conversation.interruptions import Interruptions
+from ai_engine.conversation.key_input import KeyRequest, KeyRules, SecretQuestions
 from ai_engine.conversation.keypad import Keypad
 from ai_engine.conversation.onsets import Onsets
 from ai_engine.conversation.opening import Opening
@@ -63,6 +64,7 @@ class Conversation:
         owns_turn_taking: bool = False,
         words: TurnWords = ENGLISH,
         set_answers: SetAnswers | None = None,
+        keys: KeyRules | None = None,
     ) -> None:
         """`owns_turn_taking`: the provider decides about turns and interruptions itself; audio passes straight on.
 
@@ -79,8 +81,16 @@ class Conversation:
         self._turn = 0
         self._gate = Gate(capacity_ms=settings.withheld_ms, frame_ms=settings.frame_ms)
         self._caller = CallerFloor(self._gate, self.history, settings, self._next_turn, self._emit, words=words)
+        keys = keys or KeyRules()
+        questions = SecretQuestions(keys.secret_after)
         self._agent = AgentFloor(
-            transport, self._gate, self.history, settings, self._emit, stirring=self._caller.voice.stirring
+            transport,
+            self._gate,
+            self.history,
+            settings,
+            self._emit,
+            stirring=self._caller.voice.stirring,
+            said=questions.agent_said,
         )
         self._events = ProviderEvents(
             self._agent,
@@ -140,6 +150,8 @@ class Conversation:
             wait_s=settings.keypad_wait_s,
             next_turn=self._next_turn,
             emit=self._emit,
+            rules=keys,
+            questions=questions,
         )
         self._closing = Closing(deadline_s=settings.farewell_deadline_s, emit=self._emit)
         self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
@@ -305,12 +317,33 @@ class Conversation:
         reply = self._agent.reply
         if self._closing.begun:
             self._interruptions.take_floor(now, "keypad")
+        elif self._keypad.request is not None:
+            pass  # the agent who speaks is asking for just that
         elif reply is None or self._onsets.may_be_interrupted(reply, now):
             if self._caller.interruption is not None:
                 self._interruptions.commit(now, "keypad")
             elif self._agent.sounding:
                 self._interruptions.take_floor(now, "keypad")
         self._keypad.press(digit, now)
+
+    @property
+    def keys_are_secret(self) -> bool:
+        """Whether a key that is pressed now may be kept nowhere."""
+        return not self._ended and self._keypad.secret
+
+    def request_keys(self, request: KeyRequest, now: float) -> None:
+        """Have the caller's next input told as `KeysTyped` and not answered; keys do not interrupt the agent then."""
+        if not self._ended:
+            self._keypad.ask(request, now)
+
+    def call_off_keys(self, request_id: str) -> None:
+        """Nobody waits for the keys of that request any more."""
+        if not self._ended:
+            self._keypad.call_off(request_id)
+
+    def take_secret_keys(self) -> str:
+        """The digits of the last input that was secret, for a tool that needs them; they are given away once."""
+        return "" if self._ended else self._keypad.take_secret()
 
     # --- what comes from the provider ---------------------------------------------------------------------------------
 
@@ -352,6 +385,8 @@ class Conversation:
             if happened is not None:
                 self._floor_event(*happened, now)
         self._opening.tick(now)
+        if self._keypad.request is not None and not self._closing.begun:
+            self._tick_request(now)
         if self._closing.begun:
             self._tick_closing(now)
         elif self._full_duplex is None:
@@ -371,6 +406,12 @@ class Conversation:
         elif overdue:
             self._agent.cut(now)
             self._closing.finish()
+
+    def _tick_request(self, now: float) -> None:
+        """Somebody waits for keys: they are his whoever has the floor."""
+        self._keypad.tick_request(
+            now, speaking=self._playout.speaking(now), is_set=lambda keys: self._set.typed(keys, now)
+        )
 
     def _tick_turns(self, now: float) -> None:
         caller = self._caller
@@ -405,6 +446,7 @@ class Conversation:
         text = utterance.streamed_text if text is None else text
         if text and self._set.finished(utterance, text, now):
             self._silence.caller_heard()
+            self._keypad.caller_spoke()
             return
         if text and self._opening.answers(text, now):
             caller.forget(utterance)
@@ -414,6 +456,7 @@ class Conversation:
         if reply is None:
             return
         self._silence.caller_heard()
+        self._keypad.caller_spoke()
         self._opening.turn_adopted(now)
         self._agent.take(reply, now)
 
@@ -508,6 +551,8 @@ class Conversation:
         assert self._full_duplex is not None
         self._silence.caller_heard()
         self._opening.caller_spoke()
+        if event.final and tokens(event.text):
+            self._keypad.caller_spoke()
         if self._closing.begun:
             if self._closing.revocable and tokens(event.text):
                 self._interruptions.take_floor(now, event.text)

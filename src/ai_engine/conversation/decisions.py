@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ai_engine.conversation.key_input import Keys, KeysEnd
 from voice_core.history import Message
 
 
@@ -85,6 +86,15 @@ class RunTool:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysTyped:
+    """A `KeyRequest` has ended; `keys` where it ended with some."""
+
+    request_id: str
+    how: KeysEnd
+    keys: Keys | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     reason: str
 
@@ -157,6 +167,7 @@ Decision = (
     | Say
     | Interrupt
     | RunTool
+    | KeysTyped
     | HangUp
     | FallBack
     | Transfer

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.decisions import Announce, CallerTurn, Decision, Ending, Forget
+from ai_engine.conversation.key_input import Keys
 from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import Reply, ReplyKind, Utterance
 from ai_engine.conversation.waiting import Close
@@ -103,12 +104,12 @@ class SetTurns:
         self._act(found, turn, text, now, now)
         return True
 
-    def typed(self, keys: str, now: float) -> bool:
+    def typed(self, keys: Keys, now: float) -> bool:
         """The keypad's input is complete; True when it stands for a set phrase."""
-        found = self._set.phrases.match_keys(keys) if self._set is not None else None
+        found = self._set.phrases.match_keys(keys.typed) if self._set is not None else None
         if found is None:
             return False
-        self._act(found, self._next_turn(), f"[keypad] {keys}", now, now)
+        self._act(found, self._next_turn(), f"[keypad] {keys.shown}", now, now)
         return True
 
     def _act(self, found: str, turn: int, text: str, spoken_until: float, now: float) -> None:

@@ -1,0 +1,58 @@
+"""Who waits for what the caller types: a tool asks, the conversation collects, the answer comes back as a decision.
+
+Lives on the control loop; one per call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+from ai_engine.conversation.conversation import Conversation
+from ai_engine.conversation.decisions import KeysTyped
+from ai_engine.conversation.key_input import KeyRequest
+
+ToConversation = Callable[[Callable[[Conversation, float], object]], None]
+
+
+def _nowhere(_: Callable[[Conversation, float], object]) -> None:
+    """For a call that is over."""
+
+
+class KeyRequests:
+    """One call's. A later request takes the place of an earlier one, which ends as `replaced`."""
+
+    def __init__(self, to_conversation: ToConversation) -> None:
+        """`to_conversation` has something done to the conversation, on its own thread and in order."""
+        self._to_conversation = to_conversation
+        self._numbers = itertools.count(1)
+        self._waiting: dict[str, asyncio.Future[KeysTyped]] = {}
+
+    async def collect(self, request: KeyRequest) -> KeysTyped:
+        """The caller's next input, whose digits are in `keys.digits`. Its `id` is given here, whatever it was.
+
+        Cancelling it calls the request off. A call that ends cancels it.
+        """
+        request = replace(request, id=f"keys-{next(self._numbers)}")
+        future: asyncio.Future[KeysTyped] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = future
+        self._to_conversation(lambda conversation, now: conversation.request_keys(request, now))
+        try:
+            return await future
+        finally:
+            if self._waiting.pop(request.id, None) is not None:
+                self._to_conversation(lambda conversation, _now: conversation.call_off_keys(request.id))
+
+    def ended(self, typed: KeysTyped) -> None:
+        """The conversation's decision."""
+        if (future := self._waiting.pop(typed.request_id, None)) is not None and not future.done():
+            future.set_result(typed)
+
+    def call_over(self) -> None:
+        """Nobody types any more. Lets go of the call, which holds this."""
+        self._to_conversation = _nowhere
+        for future in self._waiting.values():
+            future.cancel()
+        self._waiting.clear()
