@@ -22,6 +22,7 @@ def chat_request(
     stop: Sequence[str] = (),
     sampling: Mapping[str, Any],
     thinking: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The body of a streamed request. Overrides in `sampling` that the vendor has no name for are left out."""
     names = {name: name for name in STANDARD_SAMPLING} | dict(vendor.sampling)
@@ -32,6 +33,7 @@ def chat_request(
         "stream_options": {"include_usage": True},
         vendor.max_tokens: max_tokens,
         **({"stop": list(stop)} if stop else {}),
+        **({"tools": list(tools)} if tools else {}),
         **{names[name]: value for name, value in sampling.items() if name in names},
         **({} if thinking else vendor.no_thinking),
     }

@@ -1,14 +1,16 @@
 """Where the answer to one question comes from, and its way into sound.
 
 A known answer is spoken as it is written; else the language model answers, with the facts that come near beside the
-question, and each phrase passes the fact guard before it is spoken.
+question, and each phrase passes the fact guard before it is spoken. A model that is offered tools may ask for some;
+what they bring goes back to it, and it goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 import structlog
@@ -19,10 +21,12 @@ from ai_engine.conversation.question_form import read_question
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.conversation.reply_prompt import build_messages
 from ai_engine.conversation.small_talk import SMALL_TALK
-from ai_engine.providers.components.component import Adoptable, LanguageModel, TextToSpeech
+from ai_engine.providers.components.component import Adoptable, LanguageModel, TextToSpeech, ToolWanted
 from ai_engine.providers.provider import CallInfo, Stage
 from ai_engine.providers.speech import Speech
+from ai_engine.providers.tool_exchange import ToolAnswer
 from ai_engine.templates import Template
+from ai_engine.tools.tool import ToolSpec
 from model_worker.errors import WorkerError
 from spoken_forms.spoken_form import spoken_form
 from voice_core.history import Message, Role
@@ -32,6 +36,13 @@ from voice_wire.messages import Sampling
 
 log = structlog.get_logger(__name__)
 
+_TOOL_ROUNDS: Final = 3
+"""So often an answer may go on with what tools brought; then it has to do with what it has."""
+_TOOLS_AT_ONCE: Final = 4
+_TOOL_TOKENS: Final = 400
+"""Of an answer that may hold the arguments of a tool, at least."""
+_FILLER_AFTER_S: Final = 0.7
+"""A tool that is quicker needs no filler."""
 
 SMALL_MODEL_SAMPLING: Final = Sampling(temperature=0.0, max_tokens=40, sanitize_output=False)
 LARGER_MODEL_SAMPLING: Final = Sampling(temperature=0.4, max_tokens=160, sanitize_output=False)
@@ -58,6 +69,12 @@ class Delivery:
     """Told whether more words would not change the answer, where that is known (`WordsRead`)."""
     running: set[Adoptable]
     """Holds the work under way, for whoever adopts the answer."""
+    use_tool: Callable[[ToolWanted], Awaitable[ToolAnswer]] | None = None
+    """Has a tool run once the answer is adopted. None: there are none."""
+    adopted: Callable[[], Awaitable[object]] | None = None
+    """Returns when somebody waits for this answer."""
+    used: list[Message] = field(default_factory=list)
+    """The tools that `use_tool` was asked for, and their results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,8 @@ class Answering:
         self._language = language
         chosen = SMALL_MODEL_SAMPLING if self._settings.small_model else LARGER_MODEL_SAMPLING
         self._sampling = self._settings.sampling or chosen
+        longer = max(self._sampling.max_tokens or 0, _TOOL_TOKENS)
+        self._sampling_with_tools = self._sampling.model_copy(update={"max_tokens": longer})
 
     async def answer(self, delivery: Delivery, call: CallInfo, question: str, history: Sequence[Message]) -> str:
         """Deliver the answer to `question` and return its text. Raises `ComponentFailed`, also inside groups."""
@@ -161,46 +180,110 @@ class Answering:
         self, delivery: Delivery, call: CallInfo, question: str, history: Sequence[Message], match: Match
     ) -> str:
         facts = match.facts if match.kind == "near" else ()
-        source = f"near:{facts[0].id}" if facts else "llm"
         examples = match.examples if self._settings.small_model else ()
-        messages = _messages(call, history, question, facts, examples)
-        guarded = self._guarded(call, history, question, facts)
-        said: list[str] = []
-        words = 0
-        instead: str | None = None
-        async with self._speech(delivery) as speech, aclosing(self._phrases(delivery, messages)) as phrases:
+        reply = _Reply(f"near:{facts[0].id}" if facts else "llm")
+        brought: tuple[KnownAnswer, ...] = ()
+        for rounds_left in range(_TOOL_ROUNDS if call.tools and delivery.use_tool else 0, -1, -1):
+            beside = (*facts, *brought) if self._settings.small_model else facts
+            messages = _messages(call, history, question, beside, examples)
+            if not self._settings.small_model:
+                messages += delivery.used
+            guarded = self._guarded(call, history, question, (*facts, *brought))
+            goes_on = rounds_left > 0 and not reply.ends and not (brought and self._settings.small_model)
+            wanted = await self._round(delivery, messages, guarded, reply, call.tools if goes_on else ())
+            if guarded.objection is not None:
+                log.info("fact guard cut the reply", call_id=call.call_id, objection=guarded.objection.kind)
+            if not wanted or not goes_on:
+                await self._finish(delivery, guarded, reply)
+                break
+            answers = [await self._use(delivery, call.tools, tool, reply) for tool in wanted[:_TOOLS_AT_ONCE]]
+            brought += tuple(KnownAnswer("tool", (), answer.text) for answer in answers if answer.text)
+            reply.ends = any(answer.ends for answer in answers)
+            if any(answer.say is not None for answer in answers):
+                for text in [answer.say for answer in answers if answer.say]:
+                    await self._say_more(delivery, reply, text)
+                break
+        return " ".join(reply.said)
+
+    async def _round(
+        self,
+        delivery: Delivery,
+        messages: Sequence[Message],
+        guarded: GuardedReply,
+        reply: _Reply,
+        tools: Sequence[ToolSpec],
+    ) -> list[ToolWanted]:
+        """Speak what the model says as long as the guard lets it; returns the tools it wants. Those may come last."""
+        wanted: list[ToolWanted] = []
+        reply.instead = None
+        silenced = False
+        async with self._speech(delivery) as speech, aclosing(self._phrases(delivery, messages, tools)) as phrases:
             async for phrase in phrases:
-                words += len(phrase.split())
-                if said and words > self._settings.max_words:
-                    break
+                if isinstance(phrase, ToolWanted):
+                    wanted.append(phrase)
+                    continue
+                reply.words += len(phrase.split())
+                if silenced or (reply.said and reply.words > self._settings.max_words):
+                    if not tools:
+                        break
+                    silenced = True
+                    continue
                 text = guarded.offer(phrase)
                 if guarded.closed:
-                    instead = text
-                    break
-                if text is None:
-                    continue
-                if not said:
-                    delivery.stage("first_phrase", source)
-                said.append(text)
-                delivery.text(text)
-                await speech.say(text)
-        if guarded.objection is not None:
-            log.info("fact guard cut the reply", call_id=call.call_id, objection=guarded.objection.kind)
-        if instead is None:
-            instead = guarded.finish()
-        if instead is not None:
-            if not said:
-                delivery.stage("first_phrase", source)
-            await self._speak(delivery, instead)
-            said.append(instead)
-        return " ".join(said)
+                    reply.instead, silenced = text, True
+                    if not tools:
+                        break
+                elif text is not None:
+                    reply.begin(delivery)
+                    reply.said.append(text)
+                    delivery.text(text)
+                    await speech.say(text)
+        return wanted
 
-    async def _phrases(self, delivery: Delivery, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
-        """The model's answer phrase by phrase. Closing it ends the model's work."""
+    async def _finish(self, delivery: Delivery, guarded: GuardedReply, reply: _Reply) -> None:
+        """The model has ended: what is said in place of what it must not say, or of nothing."""
+        instead = reply.instead if reply.instead is not None else guarded.finish()
+        if instead is not None and not reply.ends:
+            await self._say_more(delivery, reply, instead)
+
+    async def _say_more(self, delivery: Delivery, reply: _Reply, text: str) -> None:
+        reply.begin(delivery)
+        await self._speak(delivery, text)
+        reply.said.append(text)
+
+    async def _use(
+        self, delivery: Delivery, tools: Sequence[ToolSpec], wanted: ToolWanted, reply: _Reply
+    ) -> ToolAnswer:
+        """Have the tool run. Its filler is said if it takes long and nothing has been said yet."""
+        assert delivery.use_tool is not None
+        reply.source = f"tool:{wanted.name}" if any(tool.name == wanted.name for tool in tools) else reply.source
+        filler = next((tool.filler for tool in tools if tool.name == wanted.name), "")
+        use = asyncio.ensure_future(delivery.use_tool(wanted))
+        try:
+            if filler and not reply.said and delivery.adopted is not None:
+                await delivery.adopted()
+                await asyncio.wait((use,), timeout=_FILLER_AFTER_S)
+                if not use.done():
+                    await self._say_more(delivery, reply, filler)
+            return await use
+        finally:
+            use.cancel()
+            await asyncio.gather(use, return_exceptions=True)
+
+    async def _phrases(
+        self, delivery: Delivery, messages: Sequence[Message], tools: Sequence[ToolSpec]
+    ) -> AsyncGenerator[str | ToolWanted, None]:
+        """The model's answer phrase by phrase, then the tools it wants. Closing it ends the model's work."""
         cutter = self._cutter()
         speculative = delivery.speculative()
         first = True
-        async with self._llm.reply(messages, sampling=self._sampling, speculative=speculative) as output:
+        wanted: list[ToolWanted] = []
+        asked = (
+            self._llm.reply(messages, sampling=self._sampling_with_tools, speculative=speculative, tools=tools)
+            if tools
+            else self._llm.reply(messages, sampling=self._sampling, speculative=speculative)
+        )
+        async with asked as output:
             if speculative and not delivery.speculative():
                 output.adopt()  # it was adopted while the request was on its way out
             delivery.running.add(output)
@@ -209,12 +292,17 @@ class Answering:
                     if first:
                         delivery.stage("llm_first_token", "")
                         first = False
+                    if isinstance(delta, ToolWanted):
+                        wanted.append(delta)
+                        continue
                     for phrase in cutter.feed(delta):
                         yield phrase.text
             finally:
                 delivery.running.discard(output)
         for phrase in cutter.end():
             yield phrase.text
+        for tool in wanted:
+            yield tool
 
     def _guarded(
         self, call: CallInfo, history: Sequence[Message], question: str, facts: Sequence[KnownAnswer]
@@ -250,6 +338,24 @@ class Answering:
         return self._rendered.get(spoken, self._tts.voice, delivery.audio_format)
 
 
+@dataclass(slots=True)
+class _Reply:
+    """One generated answer: how far it came."""
+
+    source: str
+    said: list[str] = field(default_factory=list)
+    words: int = 0
+    instead: str | None = None
+    """What the guard has said in place of the rest."""
+    ends: bool = False
+    """A tool has seen to it that the call ends after this: no excuse is made up if the model says nothing."""
+
+    def begin(self, delivery: Delivery) -> None:
+        """The first phrase is there."""
+        if not self.said:
+            delivery.stage("first_phrase", self.source)
+
+
 def _messages(
     call: CallInfo,
     history: Sequence[Message],
@@ -258,4 +364,6 @@ def _messages(
     examples: Sequence[tuple[str, str]] = (),
 ) -> list[Message]:
     chat = build_messages(call.system_prompt, history, question, facts, examples=examples)
-    return [Message(cast("Role", line["role"]), line["content"]) for line in chat]
+    messages = [Message(cast("Role", line["role"]), line["content"]) for line in chat]
+    messages[1 : 1 + len(history)] = history  # with what tools did
+    return messages

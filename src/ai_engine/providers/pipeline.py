@@ -23,6 +23,7 @@ from ai_engine.providers.components.component import (
     SpeechToText,
     SttTraits,
     TextToSpeech,
+    ToolWanted,
     Transcript,
 )
 from ai_engine.providers.event_stream import EventStream, Validity
@@ -40,8 +41,10 @@ from ai_engine.providers.provider import (
     ProviderFailed,
     Stage,
     StageReached,
+    ToolCall,
     WordsRead,
 )
+from ai_engine.providers.tool_exchange import ToolAnswer, ToolExchange
 from voice_core.history import Message
 
 log = structlog.get_logger(__name__)
@@ -71,6 +74,9 @@ class _Work(Validity):
     failure: ComponentFailed | None = None
     """Of a speculation: told when it is adopted."""
     running: set[Adoptable] = field(default_factory=set)
+    adoption: asyncio.Event = field(default_factory=asyncio.Event)
+    used: list[Message] = field(default_factory=list)
+    """Tools, and what they brought."""
 
 
 class PipelineProvider:
@@ -98,6 +104,7 @@ class PipelineProvider:
         self._newest_heard = 0
         self._warming: asyncio.Task[None] | None = None
         self._call: CallInfo | None = None
+        self._tools = ToolExchange()
         self._history: tuple[Message, ...] = ()
         """What has been said so far, as far as is known here."""
         self._stopped = False
@@ -162,6 +169,7 @@ class PipelineProvider:
         if work.adopted:
             return
         work.adopted = True
+        work.adoption.set()
         for other in [w for w in self._works.values() if w.turn == turn and w is not work]:
             self._cancel(other)
         if work.told:
@@ -192,7 +200,8 @@ class PipelineProvider:
         self._stop_warming()
 
     def tool_result(self, tool_call_id: str, result: Mapping[str, Any]) -> None:
-        self._log.warning("tool result without a tool call", tool_call_id=tool_call_id)
+        if not self._tools.result(tool_call_id, result):
+            self._log.debug("tool result of an answer that is over", tool_call_id=tool_call_id)
 
     async def stop(self) -> None:
         self._stopped = True
@@ -271,7 +280,7 @@ class PipelineProvider:
         """The answer is complete and is being heard: time to prime the prompt cache for the next one."""
         if work.answer and work.history is not None and work.transcript is not None:
             said = (Message("user", work.transcript.text), Message("assistant", work.answer))
-            self._warm((*work.history, *said))
+            self._warm((*work.history, said[0], *work.used, said[1]))
 
     def _failed(self, work: _Work, failure: ComponentFailed) -> None:
         if work.over:
@@ -315,7 +324,18 @@ class PipelineProvider:
             stage=lambda stage, detail: self._stage(work, stage, detail),
             settled=lambda settled: self._emit(work, WordsRead(work.turn, work.revision, settled)),
             running=work.running,
+            use_tool=(lambda wanted: self._use_tool(work, wanted)) if self._call.tools else None,
+            adopted=work.adoption.wait,
+            used=work.used,
         )
+
+    async def _use_tool(self, work: _Work, wanted: ToolWanted) -> ToolAnswer:
+        """The conversation has it run once the answer is adopted."""
+
+        def tell(tool_call_id: str, name: str, arguments: Mapping[str, Any]) -> None:
+            self._emit(work, ToolCall(work.turn, work.revision, tool_call_id, name, arguments))
+
+        return await self._tools.use(wanted, tell, work.used)
 
     def _emit(self, work: _Work, event: ProviderEvent) -> None:
         self._stream.put(event, work)
@@ -349,7 +369,8 @@ class PipelineProvider:
         try:
             while primed != self._history:  # it may have grown meanwhile, and what is primed is its beginning
                 primed = self._history
-                await self._llm.warm(self._answering.prompt_prefix(self._call, primed))
+                prefix = self._answering.prompt_prefix(self._call, primed)
+                await (self._llm.warm(prefix, tools=self._call.tools) if self._call.tools else self._llm.warm(prefix))
         except ComponentFailed as failure:
             self._log.info("prompt cache not primed", reason=str(failure))
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ai_engine.tools.tool import ToolSpec
 from voice_core.history import Message
 from voice_wire.audio import MULAW_8K, AudioFormat
 
@@ -52,6 +53,8 @@ class CallInfo:
     output_format: AudioFormat
     """What the call's transport plays; a provider delivers it directly where it can."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    tools: Sequence[ToolSpec] = ()
+    """What the model may ask for (`ToolCall`); empty where the context allows no tools."""
 
 
 # --- events, provider → conversation --------------------------------------------------------------------------------
@@ -200,7 +203,12 @@ class Provider(Protocol):
     def interrupt(self, turn: int, heard: str) -> None:
         """The caller took the floor: stop the answer to `turn`, of which `heard` was heard."""
 
-    def tool_result(self, tool_call_id: str, result: Mapping[str, Any]) -> None: ...
+    def tool_result(self, tool_call_id: str, result: Mapping[str, Any]) -> None:
+        """What came of a `ToolCall`: `text` for the model; `say`, where it is not None, for the caller as it is.
+
+        `ends`: the call ends, or goes elsewhere, once what is said now was heard. A result of an answer that was
+        interrupted meanwhile may come and is passed over: the history of the next turn holds it.
+        """
 
     async def stop(self) -> None:
         """Give everything back: connections, tasks, work in flight. Idempotent."""

@@ -29,6 +29,11 @@ class ToolSpec:
     filler: str = ""
     """Said while it runs, where the model has said nothing before it; empty: silence, or the context's filler."""
 
+    def as_function(self) -> dict[str, Any]:
+        """As models' APIs and the local server take it."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
+
 
 @dataclass(frozen=True, slots=True)
 class Later:
