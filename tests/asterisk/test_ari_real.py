@@ -82,7 +82,7 @@ class Front:
         self.downs += 1
         self.changed.set()
 
-    async def until(self, condition: Callable[[], object], *, timeout_s: float = 10) -> None:
+    async def until(self, condition: Callable[[], object], *, timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self.changed.clear()
@@ -156,7 +156,7 @@ async def connect_media(front: Front, caller_id: str, call_id: str, port: int) -
 async def nothing_left(front: Front, pbx: Pbx) -> None:
     """Asterisk's own word that no channel and no bridge is left."""
     shown = ""
-    for _ in range(50):
+    for _ in range(600):
         if not await operations.list_channels(front.ari) and not await operations.list_bridges(front.ari):
             shown = await asyncio.to_thread(pbx.cli, "core show channels")
             if "0 active channels" in shown:
@@ -167,7 +167,7 @@ async def nothing_left(front: Front, pbx: Pbx) -> None:
 
 async def only_bridge(front: Front, bridge_id: str) -> None:
     """Wait until no other bridge is left: Asterisk answers a DELETE first and empties the bridge afterwards."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while [found.id for found in await operations.list_bridges(front.ari)] != [bridge_id]:
             await asyncio.sleep(0.05)
 
@@ -185,7 +185,7 @@ async def test_a_wrong_password_says_what_to_correct(pbx: Pbx) -> None:
 
     async with AriClient(pbx.ari_url, pbx.ari_user, "wrong-one", pbx.app, sleep=sleep) as ari:
         run = asyncio.create_task(ari.run(lambda event: None))
-        await asyncio.wait_for(down.wait(), 5)
+        await asyncio.wait_for(down.wait(), 60)
         assert isinstance(ari.last_error, AriUnauthorized)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
@@ -201,7 +201,7 @@ async def test_a_sip_call_is_bridged_to_media_of_our_own_and_leaves_nothing(
         assert caller.protocol_id  # the SIP Call-ID
         assert await operations.get_variables(front.ari, caller.id) == {"AI_CONTEXT": "ctx721"}
         live = await connect_media(front, caller.id, "call-1", media_port)
-        await call.wait_established(5)
+        await call.wait_established(60)
         media_id, bridge_id = IDS.media("call-1"), IDS.bridge("call-1")
         await front.until(lambda: front.saw(e.ChannelEnteredBridge, media_id))
         assert front.saw(e.StasisStart, media_id)  # in our lane, neither lost nor taken for a caller
@@ -338,8 +338,8 @@ async def test_asterisk_restarted_under_a_call_ends_it_and_takes_the_next(
     caller = await front.caller()
     front.live = [await connect_media(front, caller.id, "cut", media_port)]
     await asyncio.to_thread(pbx.restart, kill=kill)
-    await front.until(lambda: len(front.plans) >= 2 and front.ari.connected, timeout_s=20)
-    assert front.plans[-1] == [EndCall("cut")]
+    await front.until(lambda: len(front.plans) >= 2 and front.ari.connected, timeout_s=60)
+    assert [plan for plan in front.plans[1:] if plan] == [[EndCall("cut")]]
     assert front.ended == ["cut"]
     front.lanes[caller.id].release()
     await originate(front)

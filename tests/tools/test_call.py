@@ -145,7 +145,7 @@ async def test_a_call_that_the_engine_gives_back_hears_the_apology(pbx: Pbx, sip
         http.ws_connect(f"/ari/events?app={pbx.app}") as events,
         sip_caller.dial(pbx.sip_uri(701), wait=False) as call,
     ):
-        start = await events.receive_json(timeout=5)
+        start = await events.receive_json(timeout=60)
         assert (start["type"], start["args"]) == ("StasisStart", ["701"])
         assert start["channel"]["channelvars"]["AI_CONTEXT"] == "clinic"
         assert not call.established.is_set(), "the engine answers, not the dialplan"
@@ -222,12 +222,12 @@ def test_the_command_line_plays_and_records(pbx: Pbx, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "tools.call", "--to", pbx.sip_uri(600), "--json"]
     command += ["--silence-ms", "300", "--seconds", "2"]
     play = ["--play", str(tmp_path / "question.wav"), "--record", str(tmp_path / "call.wav")]
-    result = subprocess.run([*command, *play], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run([*command, *play], capture_output=True, text=True, timeout=120, check=False)
     assert json.loads(result.stdout)["ended"] == "hung up by the caller", result.stderr
     assert voiced_segments(read_wav(tmp_path / "call.wav"))
     (tmp_path / "not.wav").write_text("not a WAV")
     result = subprocess.run(
-        [*command, "--play", str(tmp_path / "not.wav")], capture_output=True, text=True, timeout=30, check=False
+        [*command, "--play", str(tmp_path / "not.wav")], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 2
     assert "is not a PCM WAV file" in result.stderr

@@ -125,7 +125,7 @@ async def test_a_start_that_arrives_before_the_posts_answer_is_not_lost() -> Non
     lane = desk.dispatcher.open("call-1", handle)
     lane.adopt("parley-a-call-1-media")
     desk.dispatcher.dispatch(start("parley-a-call-1-media"))  # and only now would the POST return
-    await asyncio.wait_for(heard.wait(), 1)
+    await asyncio.wait_for(heard.wait(), 30)
     await desk.dispatcher.close()
 
 

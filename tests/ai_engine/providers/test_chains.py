@@ -472,7 +472,7 @@ async def test_a_turn_that_one_cannot_decode_is_given_to_the_next_whole():
 
 async def test_a_decode_that_was_adopted_is_adopted_at_the_next_as_well():
     first, second = Fake("first", [HANG]), Fake("second", ["Yes."])
-    made, _, _ = chain("stt", first, second, patience_s=0.05)
+    made, _, _ = chain("stt", first, second, patience_s=1.0)
     utterance = ChainedSpeechToText(made).stream(1, lambda text, backend: None)
     decoding = asyncio.create_task(utterance.decode(speculative=True))
     while not first.asked:
