@@ -7,7 +7,23 @@ model where Asterisk refuses. The ends of a call (transfer, hang up) are no meth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+from ai_engine.destinations import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation:
+    """An attended transfer: whom to ask, what he is told, and for how long."""
+
+    target: Target
+    briefing: str
+    """Spoken to the colleague alone; ends with how to accept or decline."""
+    ring_s: float
+    decide_s: float
+    music_class: str = ""
+    """What the caller hears meanwhile; empty: Asterisk's default."""
 
 
 class CallControl(Protocol):
@@ -16,5 +32,11 @@ class CallControl(Protocol):
     async def send_dtmf(self, digits: str) -> None:
         """Plays the tones (0-9, A-D, `*`, `#`, and `w` for half a second's pause) to the caller's channel."""
 
-    async def extension_status(self, extension: str) -> str:
+    async def dialplan_has(self, extension: str, dialplan_context: str = "") -> bool:
+        """Whether there is such an extension, by default in the context the call came from. True where nobody knows."""
+
+    async def extension_status(self, target: Target) -> str:
         """`available`, `busy`, `ringing`, `unreachable` or `unknown`."""
+
+    async def consult(self, consultation: Consultation) -> None:
+        """An attended transfer, to its end: the caller is with the colleague, is gone, or has been told why not."""

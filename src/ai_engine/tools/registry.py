@@ -16,6 +16,7 @@ import structlog
 from ai_engine.config_file import ConfigError
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.components.options import Options, choose
+from ai_engine.tools import attended_transfer, blind_transfer, extension_status, hang_up, send_dtmf
 from ai_engine.tools.arguments import SchemaUnusable, check_schema
 from ai_engine.tools.tool import Tool, ToolCallScope, ToolResult, ToolSource, ToolSpec
 
@@ -37,7 +38,13 @@ class ToolServices:
 ToolFactory = Callable[[str, Options, ToolServices], Tool | ToolSource]
 """(the tool's name in the configuration, its options, services) → the tool. Raises `ConfigError`."""
 
-TOOLS: Final[dict[str, ToolFactory]] = {}
+TOOLS: Final[dict[str, ToolFactory]] = {
+    "attended_transfer": attended_transfer.make,
+    "blind_transfer": blind_transfer.make,
+    "extension_status": extension_status.make,
+    "hang_up": hang_up.make,
+    "send_dtmf": send_dtmf.make,
+}
 
 
 class Named(Protocol):

@@ -1,0 +1,63 @@
+"""What the two kinds of transfer have in common: destinations by name, and what the model is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ai_engine.destinations import Destination, NotAllowed, Target, target
+from ai_engine.tools.tool import ToolCallScope, ToolFailed
+
+
+class TransferOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    destinations: dict[str, Destination] = Field(min_length=1)
+    """Name → where it leads. The model chooses a name; there is no other way to say where."""
+    say: str | None = None
+    """Said before; `{name}` is the destination. Absent: such a sentence in the context's language."""
+
+
+def parameters(
+    destinations: Mapping[str, Destination], more: Mapping[str, Any] | None = None, *, required: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The JSON Schema: a name among the destinations, and a number where one of them takes any."""
+    known = "; ".join(
+        f"{name}: {found.description}" if found.description else name for name, found in destinations.items()
+    )
+    properties: dict[str, Any] = {
+        "destination": {"type": "string", "enum": list(destinations), "description": f"Where to: {known}"}
+    }
+    outside = [name for name, found in destinations.items() if found.kind == "outside"]
+    if outside:
+        properties["number"] = {
+            "type": "string",
+            "maxLength": 40,
+            "description": f"The telephone number as the caller said it; only for {', '.join(outside)}",
+        }
+    return {
+        "type": "object",
+        "properties": {**properties, **(more or {})},
+        "required": ["destination", *required],
+        "additionalProperties": False,
+    }
+
+
+async def chosen(
+    destinations: Mapping[str, Destination], arguments: Mapping[str, Any], call: ToolCallScope, *, by_dialplan: bool
+) -> Target:
+    """The destination that the model named, as far as it may be reached. Raises `ToolFailed`.
+
+    `by_dialplan`: the caller himself goes to the extension. One that the dialplan does not have would hang him up.
+    """
+    try:
+        found = target(destinations, arguments["destination"], arguments.get("number", ""))
+    except NotAllowed as refusal:
+        raise ToolFailed(f"nothing was done: {refusal}") from None
+    if (by_dialplan or not found.endpoint) and not await call.line.dialplan_has(
+        found.extension, found.dialplan_context
+    ):
+        raise ToolFailed(f"nothing was done: the telephone system has no extension for {found.name!r}")
+    return found
