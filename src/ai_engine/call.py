@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -518,13 +518,13 @@ class Call:
     async def _give_back(self, outcome: Outcome) -> None:
         """Everything this call made, in the order that leaves no sound and no event behind."""
         self.keys.call_over()
-        await self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis)
+        await self._tried(self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis))
         if self._media is not None:
-            await self._media.close()
+            await self._tried(self._media.close())
         if self._semantic is not None:
-            await self._semantic.close()
+            await self._tried(self._semantic.close())
         if self._provider is not None:
-            await self._provider.stop()
+            await self._tried(self._provider.stop())
         if self._line.transport is not None:
             self._report.line_quality(self._line.transport.line_quality(), self._caller_leg.quality)
         if self._pump is not None:
@@ -539,5 +539,11 @@ class Call:
         elif outcome is Outcome.TRANSFERRED:
             goes_to = self._transfer_to
         hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}
-        await self._line.close(hang_up=hang_up, fallback=goes_to)
+        await self._tried(self._line.close(hang_up=hang_up, fallback=goes_to))
         self._lane.release()
+
+    async def _tried(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except Exception:  # noqa: BLE001 - what one part cannot give back must keep nobody on the line
+            self._log.exception("call_cleanup_failed")
