@@ -28,7 +28,8 @@ ASTERISK_PORTS_PER_CALL = 8
 KEPT_ALIVE = "connections to ARI"
 """Descriptors that come and go with the load: a pool. One that Asterisk has closed and we have not is none of them."""
 _ESTABLISHED = "01"
-_READ_WITHIN_S = 10.0
+_READ_WITHIN_S = 60.0
+"""Some milliseconds on an idle machine."""
 _USUAL = ("Session already DISCONNECTED",)
 """Asterisk's own word for an answer that crosses the caller's CANCEL: no fault of anybody's."""
 _OF_A_CALL = ("call-", "connect-", "provider-", "pump-", "stray-", "refuse-", "message-", "scripted-")
