@@ -1,5 +1,7 @@
 """One server of OpenAI's chat completions over HTTP: asks it, reads its stream, tells what its refusals mean.
 
+Servers of other APIs that answer a POST with a stream are asked by `batches`, with their own decoder.
+
 Belongs to one event loop. Cancelling the task that waits closes the stream at once, whatever it waits for.
 """
 
@@ -9,8 +11,8 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
 
 import httpx
 
@@ -35,18 +37,38 @@ _MAX_BODY_BYTES: Final = 1024 * 1024
 _TOO_LONG: Final = re.compile(r"context (length|size|window)|too long|exceed|maximum.*tokens", re.IGNORECASE)
 
 
+class StreamDecoder(Protocol):
+    """Bytes in, events out; what proves nothing (a keep-alive) is none."""
+
+    def feed(self, data: bytes) -> list[str]:
+        """The events that `data` completes. Raises `LlmUnavailable`."""
+
+    def end(self) -> list[str]:
+        """The stream has ended: what lacked only its end."""
+
+
 class OpenAiClient:
     """The connections to one server."""
 
-    def __init__(self, url: str, key: str, *, silence_s: float, names: SettingNames) -> None:
-        """`silence_s`: the longest wait for the first token and between two."""
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        silence_s: float,
+        names: SettingNames,
+        path: str = "/chat/completions",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`silence_s`: the longest wait for the first token and between two. `headers`: how the key is shown."""
+        self._path = path
         self._names = names
         self._url = url
         self._key = key
         self._silence_s = silence_s
         self._http = httpx.AsyncClient(
             base_url=url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=headers if headers is not None else {"Authorization": f"Bearer {key}"} if key else {},
             # Silence has a limit of its own (`_in_time`): bytes alone prove nothing, some servers send comments while
             # a request waits.
             timeout=httpx.Timeout(None, connect=_CONNECT_S),
@@ -93,21 +115,36 @@ class OpenAiClient:
                 body = await self._in_time(_read_body(chunks))
                 yield read_event(without_key(body.decode("utf-8", "replace"), self._key), outcome)[0]
                 return
-            deadline_s = self._deadline()
-            while not complete:
-                data = await self._in_time(anext(chunks, None), deadline_s)
-                events = decoder.end() if data is None else decoder.feed(data)
-                deadline_s = self._deadline() if events else deadline_s
-                for event in events:
-                    text, ended = read_event(without_key(event, self._key), outcome)
-                    complete = complete or ended
-                    yield text
-                if data is None:
-                    break
+            async with aclosing(self._batches(chunks, decoder)) as batches:
+                async for events in batches:
+                    for event in events:
+                        text, ended = read_event(without_key(event, self._key), outcome)
+                        complete = complete or ended
+                        yield text
+                    if complete:
+                        break
             if not complete:
                 raise LlmUnavailable(f"{self._url} hung up in the middle of its answer; see its log")
             # The figures come after the reason to finish; a server that keeps them back is not waited for long.
             await self._read_figures(chunks, decoder, outcome)
+
+    async def batches(self, request: Mapping[str, Any], decoder: StreamDecoder) -> AsyncGenerator[list[str], None]:
+        """The events of an answer as they come, to the end of the stream. Raises `LlmError`."""
+        async with (
+            self._posted(request) as response,
+            aclosing(self._batches(response.aiter_bytes(), decoder)) as batches,
+        ):
+            async for events in batches:
+                yield [without_key(event, self._key) for event in events]
+
+    async def _batches(self, chunks: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncGenerator[list[str], None]:
+        deadline_s = self._deadline()
+        data: bytes | None = b""
+        while data is not None:
+            data = await self._in_time(anext(chunks, None), deadline_s)
+            if events := decoder.end() if data is None else decoder.feed(data):
+                yield events
+                deadline_s = self._deadline()
 
     async def _read_figures(self, chunks: AsyncIterator[bytes], decoder: EventDecoder, outcome: Outcome) -> None:
         try:
@@ -124,14 +161,14 @@ class OpenAiClient:
         for attempt in range(2):
             try:
                 response = await self._in_time(
-                    self._http.send(self._http.build_request("POST", "/chat/completions", json=request), stream=True)
+                    self._http.send(self._http.build_request("POST", self._path, json=request), stream=True)
                 )
                 break
             except httpx.ConnectError as error:
-                raise self._unreachable("/chat/completions", error) from None
+                raise self._unreachable(self._path, error) from None
             except httpx.HTTPError as error:
                 if attempt or not isinstance(error, (httpx.ReadError, httpx.RemoteProtocolError)):
-                    raise self._unreachable("/chat/completions", error) from None
+                    raise self._unreachable(self._path, error) from None
         try:
             if response.status_code != 200:
                 raise await self._refusal(response)
@@ -163,7 +200,7 @@ class OpenAiClient:
             words = " ".join(text.split())[:300]
         status = response.status_code
         said = f"{self._url} answered {status}: {words or 'nothing'}"
-        if status in (401, 403):
+        if status in (401, 402, 403):
             return LlmMisconfigured(f"{said}; set {self._names.key} to a key that it accepts")
         if status == 404:
             return LlmMisconfigured(f"{said}; see {self._names.url} (…/v1) and {self._names.model}")
