@@ -406,9 +406,11 @@ class Call:
 
     def _choose_context(self, variables: Mapping[str, str], now: datetime) -> Choice:
         services = self._services
-        choice = choose_context(services.contexts, services.default_context, variables.get("AI_CONTEXT"), now)
+        choice = choose_context(
+            services.contexts, services.default_context, variables.get("AI_CONTEXT"), now, dialed=self.channel.exten
+        )
         if choice.unknown:
-            self._log.warning("unknown_context", context=choice.unknown, used=services.default_context)
+            self._log.warning("unknown_context", context=choice.unknown, used=choice.name)
         provider = variables.get("AI_PROVIDER")
         if provider and provider not in services.factories:
             self._log.warning("unknown_provider", provider=provider, used=choice.context.provider)

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from ai_engine.asterisk.reconcile import Fallback
 from ai_engine.business_hours import BusinessHours
-from ai_engine.contexts import CallTexts, Context
+from ai_engine.contexts import CallTexts, Context, dialed_entries
 from ai_engine.conversation.conversation_settings import ConversationSettings, GreetingMode, Phrases
+from ai_engine.dialed_numbers import context_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,14 @@ class Choice:
     """The context that was asked for and is not there; the default answers."""
 
 
-def choose_context(contexts: Mapping[str, Context], default: str, asked_for: str | None, now: datetime) -> Choice:
-    """The context asked for, or the default; outside of its hours its `closed_context`, whose own are not asked."""
-    name = asked_for if asked_for in contexts else default
+def choose_context(
+    contexts: Mapping[str, Context], default: str, asked_for: str | None, now: datetime, *, dialed: str = ""
+) -> Choice:
+    """The context asked for, else that of the `dialed` number, else the default.
+
+    Outside of its hours its `closed_context`, whose own hours are not asked.
+    """
+    name = asked_for if asked_for in contexts else context_of(dialed, dialed_entries(contexts)) or default
     assert name is not None
     context = contexts[name]
     unknown = asked_for if asked_for and asked_for not in contexts else ""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ai_engine.conversation.decisions import Ending, FallBack, HangUp, Transfer
 from ai_engine.conversation.key_input import KeyRules
 from ai_engine.conversation.set_answers import SetAnswer, SetAnswers
+from ai_engine.dialed_numbers import DialedNumber
 from ai_engine.templates import Template, TemplateError
 from voice_core.set_phrase_words import LANGUAGES
 from voice_core.set_phrases import Meaning, PatternError, SetPhrase, SetPhrases, check_pattern
@@ -111,6 +112,21 @@ class RecordingPolicy(Part):
     pause_on_keys_s: float = Field(default=0.0, ge=0, le=60)
     """After each key the caller presses, so many seconds are silence in the recording, and so is the half second
     before. 0: keys change nothing."""
+
+
+def _in_quotes(value: Any) -> Any:
+    written = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(one, int | float) for one in written):
+        raise ValueError("write numbers in quotes: without them YAML reads 0701 as 449")
+    return list(written)
+
+
+def _dialed(value: str) -> str:
+    return DialedNumber.parse(value).text
+
+
+DialedNumbers = Annotated[tuple[Annotated[str, AfterValidator(_dialed)], ...], BeforeValidator(_in_quotes)]
+"""One or several, as `ai_engine.dialed_numbers` reads them."""
 
 
 class KeypadPolicy(Part):

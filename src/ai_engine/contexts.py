@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from ai_engine.business_hours import BusinessHours
 from ai_engine.config_file import ConfigError, Document, read_document, validate
 from ai_engine.context_parts import (
+    DialedNumbers,
     FallbackPolicy,
     KeypadPolicy,
     Line,
@@ -39,6 +40,7 @@ from ai_engine.conversation.known_answers import Thresholds
 from ai_engine.conversation.reply_prompt import HONEST_LINE
 from ai_engine.day_words import HOURS_VARIABLES, PART_VARIABLES, day_values, every_part, words_of
 from ai_engine.default_sentences import sentences
+from ai_engine.dialed_numbers import DialedNumber, twice
 from ai_engine.templates import Template, clean_value
 
 _DEFAULTS: Final = Thresholds()
@@ -115,6 +117,9 @@ class KnownAnswers(Part):
 class Context(Part):
     """One persona, as its file says. Texts may hold variables where nothing else is said."""
 
+    dialed_numbers: DialedNumbers = ()
+    """Calls to these come to this context, where the dialplan sets no `AI_CONTEXT`: numbers, in quotes, or patterns as
+    in the dialplan, `_7XX`. The most exact entry of all contexts decides."""
     language: str = Field(default="en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
     """Of the caller and the agent, as `en` or `en-US`."""
     voice: str | None = None
@@ -343,6 +348,10 @@ def load_contexts(folder: Path) -> dict[str, Context]:
 
 def _do_not_go_together(contexts: Mapping[str, Context], documents: Mapping[str, Document]) -> Iterator[str]:
     """Complaints about what one context says of another, and about variables that have no value in any call."""
+    for name, position, owner in twice(dialed_entries(contexts)):
+        where = documents[name].where(("dialed_numbers", position))
+        number = contexts[name].dialed_numbers[position]
+        yield f"{where}: `dialed_numbers`: {number} is in the context {owner!r} already; take it out of one"
     closed_by_hours = {context.closed_context for context in contexts.values()}
     for name, context in contexts.items():
         document = documents[name]
@@ -363,6 +372,11 @@ def _do_not_go_together(contexts: Mapping[str, Context], documents: Mapping[str,
                         f"{document.where((key,))}: `{key}` holds {{{variable}}}, for which there are no words in the "
                         f"language {context.language!r}"
                     )
+
+
+def dialed_entries(contexts: Mapping[str, Context]) -> dict[str, list[DialedNumber]]:
+    """The dialled numbers of all contexts, parsed."""
+    return {name: [DialedNumber.parse(text) for text in context.dialed_numbers] for name, context in contexts.items()}
 
 
 def find_context(contexts: Mapping[str, Context], name: str) -> Context:

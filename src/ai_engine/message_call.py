@@ -141,7 +141,9 @@ class MessageCall:
         services = self._services
         variables = await channels.get_variables(services.ari, self._channel.id, ("AI_CONTEXT",))
         now = datetime.now().astimezone()
-        choice = choose_context(services.contexts, services.default_context, variables.get("AI_CONTEXT"), now)
+        choice = choose_context(
+            services.contexts, services.default_context, variables.get("AI_CONTEXT"), now, dialed=self._channel.exten
+        )
         line = services.line
         factory = services.factories[choice.context.provider]
         audio = factory.rendered_line(choice.name, choice.context.busy, line.audio_format)

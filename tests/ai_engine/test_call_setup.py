@@ -52,6 +52,25 @@ def test_hours_choose_the_context(asked_for, now, name):
     assert choice.unknown == ("nobody" if asked_for == "nobody" else "")
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "dialed", "now", "name"),
+    [
+        (None, "701", MONDAY_NINE, "shop"),
+        (None, "701", MONDAY_NIGHT, "night"),
+        (None, "702", MONDAY_NINE, "always"),
+        (None, "800", MONDAY_NINE, "default"),
+        ("always", "701", MONDAY_NINE, "always"),
+        ("nobody", "701", MONDAY_NINE, "shop"),
+    ],
+)
+def test_the_dialled_number_chooses_where_the_dialplan_does_not(asked_for, dialed, now, name):
+    numbers = {"shop": ["701"], "always": ["_70X"]}
+    contexts = {
+        name: each.model_copy(update={"dialed_numbers": numbers.get(name, ())}) for name, each in CONTEXTS.items()
+    }
+    assert choose_context(contexts, "default", asked_for, now, dialed=dialed).name == name
+
+
 def test_a_closed_context_speaks_of_the_hours_that_led_to_it():
     choice = choose_context(CONTEXTS, "default", "shop", MONDAY_NIGHT)
     assert choice.hours is CONTEXTS["shop"].hours

@@ -85,6 +85,8 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_valid_one(folder
             4,
             "no wordings of `person` for the language 'pl'",
         ),
+        ("dialed_numbers: 0701\n", 3, "write numbers in quotes"),
+        ("dialed_numbers: ['701', '_7Y']\n", 3, "is no pattern"),
         ("keypad:\n  secrt: true\n", 4, "did you mean `secret`?"),
         ("keypad:\n  secret: true\n  secret_after: PIN\n", 3, "all keys are"),
         ("keypad:\n  secret_after: [PIN, '[code]']\n", 4, "no word that has to be said"),
@@ -118,6 +120,14 @@ def test_all_files_are_complained_about_at_once(folder):
         load_contexts(folder)
     assert "one.yaml" in str(error.value)
     assert "two.yaml" in str(error.value)
+
+
+def test_a_dialled_number_belongs_to_one_context(folder):
+    write(folder, MINIMAL + "dialed_numbers: '+49 30 1'\n", "one")
+    write(folder, MINIMAL + "dialed_numbers:\n  - '5'\n  - '+49301'\n", "two")
+    with pytest.raises(ConfigError) as error:
+        load_contexts(folder)
+    assert "two.yaml:5: `dialed_numbers`: +49301 is in the context 'one' already" in str(error.value)
 
 
 def test_an_empty_folder_says_where_to_put_a_persona(folder):
