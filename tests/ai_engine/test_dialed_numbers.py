@@ -32,7 +32,7 @@ def test_what_an_entry_fits(written, fits, not_):
 
 @pytest.mark.parametrize("written", ["", " ", "7 0 ü", "_", "_7.1", "_[", "_[5-1]", "_[]", "_7A", "_7X]", "{701}"])
 def test_what_is_no_number(written):
-    with pytest.raises(NumberError, match="is no (number|pattern)"):
+    with pytest.raises(NumberError, match=r"is no (number|pattern)"):
         DialedNumber.parse(written)
 
 
