@@ -38,7 +38,7 @@ class LiveCall:
 
 @dataclass(frozen=True, slots=True)
 class DestroyChannel:
-    """A channel of our making that belongs to no call."""
+    """A channel of our making that belongs to no call, and does not talk with anybody in a bridge of the dialplan's."""
 
     channel_id: str
 
@@ -115,6 +115,7 @@ def plan(
     bridge_ids = [bridge.id for bridge in bridges]
     connected = {member for bridge in bridges if bridge.id.startswith(FAMILY) for member in bridge.channel_ids}
     existing = present.keys() | set(bridge_ids)
+    talking = members_of_others(bridges)
     held = {channel_id for channel_id in app.channel_ids if channel_id in present and present[channel_id].in_stasis}
 
     actions: list[Action] = []
@@ -130,7 +131,8 @@ def plan(
     callers = {call.channel_id for call in calls}
 
     def is_leftover(resource_id: str) -> bool:
-        return resource_id.startswith(ours_prefix) and resource_id not in reserved and resource_id not in callers
+        ours = resource_id.startswith(ours_prefix) and resource_id not in talking
+        return ours and resource_id not in reserved and resource_id not in callers
 
     actions.extend(DestroyChannel(channel_id) for channel_id in present if is_leftover(channel_id))
     actions.extend(DestroyBridge(bridge_id) for bridge_id in bridge_ids if is_leftover(bridge_id))
@@ -143,6 +145,14 @@ def plan(
         and not channel.id.startswith((FAMILY, ours_prefix))
     )
     return actions
+
+
+def members_of_others(bridges: Iterable[Bridge]) -> frozenset[str]:
+    """The channels in bridges that no engine made: the dialplan's.
+
+    A leg that we rang is there when its transfer is over, and two people talk.
+    """
+    return frozenset(member for bridge in bridges if not bridge.id.startswith(FAMILY) for member in bridge.channel_ids)
 
 
 class NewCallTaker(Protocol):

@@ -26,7 +26,7 @@ from ai_engine.asterisk.errors import AriConflict, AriError, AriNotFound
 from ai_engine.asterisk.events import Application, Bridge, Channel, UserEvent
 from ai_engine.asterisk.ids import FAMILY, engine_prefix
 from ai_engine.asterisk.peers import Peers
-from ai_engine.asterisk.reconcile import Fallback, continue_caller
+from ai_engine.asterisk.reconcile import Fallback, continue_caller, members_of_others
 
 _log = structlog.get_logger(__name__)
 
@@ -209,6 +209,7 @@ class Survivors:
         prefix = engine_prefix(app.name)
         own_bridges = {bridge.id for bridge in bridges if bridge.id.startswith(prefix)}
         made = own_bridges | {channel.id for channel in channels if channel.id.startswith(prefix)}
+        made -= members_of_others(bridges)
         if not made and not self.peers.trusted(app.name):
             return  # a name that fits our pattern and is none of an engine's
         callers = [c for c in channels if c.id in app.channel_ids and c.in_stasis and not c.id.startswith(FAMILY)]
