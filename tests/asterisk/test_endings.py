@@ -45,6 +45,6 @@ async def test_outside_of_its_hours_another_persona_answers(agent: Agent, sip_ca
     async with agent_events(agent) as events, sip_caller.dial(agent.pbx.sip_uri(716)):
         greeting = await events.next("agent_turn", within_s=30.0)
         assert greeting["text"] == "Our shop is closed at the moment."
-        (session,) = await agent.get("/sessions")
+        (session,) = (await agent.get("/sessions"))["sessions"]
         assert session["context"] == "ctx717"
     await agent.nothing_left(30.0)
