@@ -24,8 +24,10 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 _READ_BYTES: Final = 4096
-_MOST_READS: Final = 16
+_MOST_BYTES: Final = 16 * _READ_BYTES
 """Per tick: two seconds of slin16, so that a flood cannot keep the loop busy."""
+_MOST_READS: Final = 512
+"""Per tick, for the same reason: where it is encrypted a read gives one record, which may hold half a message."""
 _MOST_FRAMES: Final = 1000
 """Per tick; empty ones would take a second to parse in what the reads alone allow."""
 _MOST_UNSENT_BYTES: Final = 65536
@@ -98,6 +100,7 @@ class WebsocketConnection:
             return []
         messages: list[bytes | str] = []
         n_frames = self._gather(messages)  # what came with the answer to the handshake
+        n_bytes = 0
         try:
             for _ in range(_MOST_READS):
                 data = self._socket.recv(_READ_BYTES)
@@ -110,7 +113,8 @@ class WebsocketConnection:
                 if n_frames > _MOST_FRAMES:
                     self._lose(f"more than {_MOST_FRAMES} messages came at once")
                     break
-                if len(data) < _READ_BYTES and not self._encrypted:
+                n_bytes += len(data)
+                if n_bytes >= _MOST_BYTES or (len(data) < _READ_BYTES and not self._encrypted):
                     break
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass

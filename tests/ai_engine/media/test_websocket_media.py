@@ -539,6 +539,26 @@ def test_a_flood_of_empty_messages_keeps_no_tick_long_and_ends_the_connection() 
     line.close()
 
 
+def test_what_comes_in_small_records_is_read_as_soon_as_in_one_piece(line: Line) -> None:
+    """TLS gives a record at a time, and Asterisk makes one of a message's head and another of its sound."""
+
+    class Records:
+        def __init__(self, of: socket.socket) -> None:
+            self.of = of
+
+        def recv(self, _size: int) -> bytes:
+            return self.of.recv(82)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.of, name)
+
+    line.connection._socket = Records(line.connection._socket)  # type: ignore[assignment]
+    line.connection._encrypted = True
+    for _ in range(100):
+        line.asterisk.say(b"\xff" * 160)
+    assert len(line.connection.receive()) == 100
+
+
 def test_answers_to_pings_that_nobody_reads_do_not_pile_up(line: Line) -> None:
     most, pings = 0, (b"\x89\x7d" + bytes(125)) * 100
     for _ in range(500):
