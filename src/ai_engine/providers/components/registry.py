@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from ai_engine.providers.components.component import LanguageModel, SpeechToText, TextToSpeech
+from ai_engine.providers.components.llm.anthropic import anthropic_language_model
 from ai_engine.providers.components.llm.local import local_language_model
 from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.components.options import Options
@@ -24,6 +25,7 @@ SPEECH_TO_TEXT: Final[dict[str, Callable[[CallScope, Options], SpeechToText]]] =
 LANGUAGE_MODELS: Final[dict[str, Callable[[CallScope, Options], LanguageModel]]] = {
     "local": local_language_model,
     "openai": openai_language_model,
+    "anthropic": anthropic_language_model,
 }
 TEXT_TO_SPEECH: Final[dict[str, Callable[[CallScope, Options], TextToSpeech]]] = {
     "local": local_text_to_speech,

@@ -12,7 +12,8 @@ from ai_engine.providers.services import CallScope
 from openai_wire.setting_names import SettingNames
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
+    """Checks an address."""
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write it as http://host:port/v1")
@@ -28,7 +29,7 @@ class ServerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: Annotated[str, AfterValidator(_http_url)]
+    base_url: Annotated[str, AfterValidator(http_url)]
     """With its version, as in http://127.0.0.1:8000/v1."""
     key: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
     """The environment variable that holds the key, as in OPENAI_API_KEY. None: it asks for none."""
