@@ -263,11 +263,14 @@ class Call:
             except PortError as error:
                 outcome = Outcome.REFUSED
                 self._log.error("no_media_port", error=str(error))
+                self._report.know(error=str(error))
             except (AriError, MediaError, ProviderError, TimeoutError) as error:
                 reason = str(error) or f"not connected within {self._services.answer_timeout_s:g} s"
                 self._log.error("call_failed", error=reason)
+                self._report.know(error=reason)
             except Exception:  # noqa: BLE001 - root of the call's task: the caller goes to the fallback, others go on
                 self._log.exception("call_failed")
+                self._report.know(error="a fault of the engine: see its log")
             finally:
                 self.state = "ending"
                 await self._give_back(outcome)
@@ -318,6 +321,7 @@ class Call:
             self._log.warning("dialplan_variable_ignored", **misfit.facts, used=str(wanted))
         line = await self._line.open(services.lines, wanted, otherwise=services.line)
         self._audio_format = line.audio_format
+        self._report.know(provider=context.provider, transport=line.transport, media_format=line.media_format)
         services.format_used(self.context_name, line.audio_format)
         info = CallInfo(
             call_id=self.call_id,
@@ -477,10 +481,12 @@ class Call:
                 self.finish(Outcome.AGENT_HUNG_UP)
             case FallBack(reason):
                 self._log.warning("falling_back", reason=reason)
+                self._report.know(error=reason)
                 self.finish(Outcome.FELL_BACK)
             case Transfer(extension, dialplan_context, reason):
                 self._log.info("transferring", extension=extension, dialplan_context=dialplan_context, reason=reason)
                 self._transfer_to = Fallback(dialplan_context or None, extension, 1)
+                self._report.transferred(extension)
                 self.finish(Outcome.TRANSFERRED)
 
     def _say(self, provider: Provider, decision: Say) -> None:
@@ -527,6 +533,8 @@ class Call:
             await self._tried(self._semantic.close())
         if self._provider is not None:
             await self._tried(self._provider.stop())
+        if self._recording is not None and self._recording.path is not None:
+            self._report.recorded(self._recording.path)
         if self._line.transport is not None:
             self._report.line_quality(self._line.transport.line_quality(), self._caller_leg.quality)
         if self._pump is not None:

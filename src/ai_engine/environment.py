@@ -42,6 +42,7 @@ ENGINE_VARIABLES = (
         "ENGINE_MEDIA_ADVERTISE", ("media", "advertise"), "Address Asterisk sends RTP to, when not the bound one."
     ),
     Variable("ENGINE_MEDIA_PORTS", ("media", "ports"), "Port range for RTP, first-last."),
+    Variable("ENGINE_HISTORY_URL", ("history", "url"), "Database of the call history, if not SQLite.", secret=True),
     Variable("ENGINE_HTTP_HOST", ("http", "bind"), "Address of the engine's health and metrics server."),
     Variable("ENGINE_HTTP_PORT", ("http", "port"), "Its port."),
     Variable("ENGINE_HTTP_TOKEN", ("http", "token"), "Bearer token for callers' data off loopback.", secret=True),

@@ -51,13 +51,23 @@ class EngineView(Protocol):
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+MorePages = Callable[[web.UrlDispatcher, Callable[[Handler], Handler]], None]
+"""Adds pages of its own; it is handed what makes a handler one that wants the token."""
 
 
 class HttpApi:
     """Serves the engine's pages from `start` to `stop`."""
 
     def __init__(
-        self, engine: EngineView, metrics: Metrics, live: LiveEvents, *, bind: str, port: int, token: str
+        self,
+        engine: EngineView,
+        metrics: Metrics,
+        live: LiveEvents,
+        *,
+        bind: str,
+        port: int,
+        token: str,
+        more: MorePages | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -65,6 +75,7 @@ class HttpApi:
         self._bind = bind
         self._port = port
         self._token = token.encode()
+        self._more = more
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -77,6 +88,8 @@ class HttpApi:
         app.router.add_get("/sessions", self._guarded(self._show_sessions))
         app.router.add_get("/events", self._guarded(self._stream_events))
         app.router.add_post("/sessions/{call_id}/recording", self._guarded(self._record))
+        if self._more is not None:
+            self._more(app.router, self._guarded)
         # A watcher that goes away must free its handler at once, not at the next event.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         await runner.setup()

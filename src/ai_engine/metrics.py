@@ -66,6 +66,17 @@ class Metrics:
         self.recordings_deleted = Counter(
             "parley_recordings_deleted", "Recordings deleted because the settings keep them no longer.", registry=r
         )
+        self.history_written = Counter("parley_history_written", "Entries of the call history written.", registry=r)
+        self.history_waiting = Gauge("parley_history_waiting", "Entries that wait to be written.", registry=r)
+        self.history_failures = Counter(
+            "parley_history_failures", "Attempts to write the call history that failed; they are repeated.", registry=r
+        )
+        self.history_lost = Counter(
+            "parley_history_lost", "Entries of the call history never written, by why.", ["why"], registry=r
+        )
+        self.history_deleted = Counter(
+            "parley_history_deleted", "Calls deleted because the settings keep them no longer.", registry=r
+        )
         self.line_packets = Counter(
             "parley_line_packets",
             "Packets (and restarts) of ended calls by leg of the line and what became of them.",

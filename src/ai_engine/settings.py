@@ -215,6 +215,21 @@ class RecordingSettings(Section):
     """A power failure costs no more than so much of a call. 0: what the system has not written by itself."""
 
 
+class HistorySettings(Section):
+    """What became of each call, in a database (docs/call-history.md)."""
+
+    enabled: bool = False
+    url: SecretStr = SecretStr("")
+    """Only from the environment: ENGINE_HISTORY_URL, such as postgresql://parley:secret@db.example/parley (extra
+    `postgres`). Empty: SQLite, `call-history.sqlite3` in `state_folder`."""
+    transcripts: bool = True
+    """False: what was said is not kept, nor what tools were given; that it was said is, and when."""
+    tool_arguments: bool = True
+    """False: what tools were given is not kept."""
+    keep_days: float = Field(default=30.0, ge=0)
+    """Older calls are deleted, at the start and each hour. 0: never."""
+
+
 class HttpSettings(Section):
     bind: str = "127.0.0.1"
     port: int = Field(default=15000, ge=0, le=65535)
@@ -278,6 +293,7 @@ class Settings(Section):
     asterisk: AsteriskSettings = AsteriskSettings()
     media: MediaSettings = MediaSettings()
     recording: RecordingSettings = RecordingSettings()
+    history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()
     local: LocalServerSettings = LocalServerSettings()
     calls: CallSettings = CallSettings()
@@ -308,7 +324,12 @@ class Settings(Section):
         return self
 
 
-SECRET_SETTINGS: tuple[SettingPath, ...] = (("asterisk", "password"), ("http", "token"), ("local", "token"))
+SECRET_SETTINGS: tuple[SettingPath, ...] = (
+    ("asterisk", "password"),
+    ("history", "url"),
+    ("http", "token"),
+    ("local", "token"),
+)
 
 
 def load_settings(config: Path, env_file: Path, process: dict[str, str] | None = None) -> Settings:

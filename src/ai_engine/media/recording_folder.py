@@ -90,6 +90,21 @@ class RecordingFolder:
         """Give a complete recording its name; returns that."""
         return path.replace(path.with_suffix(""))
 
+    def of_call(self, call_id: str) -> list[Path]:
+        """Its recordings, complete or not."""
+        name = re.compile(rf"\d{{8}}T\d{{6}}Z_{re.escape(call_id)}(_\d+)?\.wav({re.escape(PART)})?")
+        return [one.path for one in self._recordings() if name.fullmatch(one.path.name)]
+
+    def delete_call(self, call_id: str) -> int:
+        """Delete its recordings; returns how many there were. Raises `OSError` for one that cannot be deleted."""
+        deleted = 0
+        for _ in range(2):  # one that was just being given its name is found the second time
+            for path in self.of_call(call_id):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    deleted += 1
+        return deleted
+
     def lacks_room(self) -> str:
         """Why no recording may begin; empty when one may. Raises `OSError`."""
         if not self._min_free_bytes:
