@@ -7,6 +7,7 @@ history is what was heard.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from enum import Enum
 
@@ -16,11 +17,13 @@ from ai_engine.conversation.turns import Reply, ReplyKind
 from ai_engine.media.transport import MediaTransport
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ToolCall
 from voice_core.gate import Gate
-from voice_core.history import History
+from voice_core.history import History, ToolUse
 
 _FILLER_STALL_S = 2.0
 _FINAL_AFTER_S = 0.6
 """From the first packet of an answer: a caller who goes on with his turn in its first moments is noticed by then."""
+INTERRUPTED = "(The caller spoke before this was done: it was not done.)"
+"""What the model is told of what should have followed a tool."""
 _LATE_AUDIO_S = 0.2
 """An end that overtook its audio on the way is waited for so long."""
 
@@ -137,7 +140,8 @@ class AgentFloor:
             self.last = reply
             self._close(reply, now, interrupted=False)
             return FloorEvent.FINISHED, reply
-        if reply.audio_done or self._playout.paused or self.filler is not None or self._playout.speaking(now):
+        waits = reply.tools_running > 0 or self._playout.paused or self.filler is not None
+        if reply.audio_done or waits or self._playout.speaking(now):
             return None
         settings = self._settings
         unheard_limit_s = settings.answer_timeout_s if reply.answers else settings.say_timeout_s
@@ -255,7 +259,10 @@ class AgentFloor:
             self._done(reply, now)
         else:
             reply.used_tools = True
+            reply.tools_running += 1
             self.report_caller(reply)
+            arguments = json.dumps(event.arguments, ensure_ascii=False)
+            self._history.tool_called(reply.turn, ToolUse(event.tool_call_id, event.name, arguments))
             self._emit(RunTool(event.turn, event.revision, event.tool_call_id, event.name, event.arguments))
 
     def _done(self, reply: Reply, now: float) -> None:
@@ -267,6 +274,8 @@ class AgentFloor:
     def _close(self, reply: Reply, now: float, *, interrupted: bool) -> None:
         heard = self._playout.heard_text(reply.turn, now) if reply.sounded else ""
         self._history.agent(reply.turn, heard)
+        if interrupted and reply.follow_up is not None:
+            self._history.tool_note(reply.follow_up[0], INTERRUPTED)
         self.report_caller(reply)
         self._report(reply, heard, interrupted=interrupted)
 

@@ -28,6 +28,7 @@ from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
 from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, SendAudio
+from ai_engine.conversation.follow_ups import FollowUps, ToolDone
 from ai_engine.conversation.full_duplex import FullDuplex
 from ai_engine.conversation.interruptions import Interruptions
 from ai_engine.conversation.key_input import KeyRequest, KeyRules, SecretQuestions
@@ -154,6 +155,7 @@ class Conversation:
             questions=questions,
         )
         self._closing = Closing(deadline_s=settings.farewell_deadline_s, emit=self._emit)
+        self._follow_ups = FollowUps(self._agent, self._caller, self.history, self._closing, emit=self._emit)
         self._transcript_s = (settings.wait.unknown_ms - settings.speculation_ms) / 1000
         self._interruptions = Interruptions(
             transport,
@@ -214,6 +216,16 @@ class Conversation:
         """Take the floor, say `text`, and hang up once it was heard or `farewell_deadline_s` have passed."""
         if not self._ended:
             self._close_with(HangUp(reason), text, now, rendered_only=rendered_only)
+
+    def say(self, text: str, now: float) -> None:
+        """Something the agent has to tell by itself, as a turn of its own: at once, whatever was being said."""
+        if self._ended or self._closing.begun:
+            return
+        if self._caller.utterance is not None:
+            self._caller.forget(self._caller.utterance)
+        if not self._agent.free:
+            self._agent.cut(now)
+        self._say(ReplyKind.PROMPT, text, now)
 
     def hand_on(self, now: float) -> None:
         """There will be no answers in this call: say so, and hand the caller to the fallback."""
@@ -368,6 +380,11 @@ class Conversation:
             if self._full_duplex.admit(event, now):
                 self._events.take(event, now)
 
+    def tool_done(self, done: ToolDone, now: float) -> None:
+        """A tool that `RunTool` asked for has ended, well or not. Each is told once, before the provider is."""
+        if not self._ended:
+            self._follow_ups.done(done, now)
+
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
@@ -489,6 +506,8 @@ class Conversation:
         if event is FloorEvent.TIMED_OUT:
             self._fail(reply, now, retryable=False)
             return
+        if self._follow_ups.follow(reply, now):
+            return
         self._caller.adopted = None
         if self._closing.revocable and self._caller.interruption is not None:
             self._call_off()  # he began to speak before the last word was out
@@ -499,6 +518,10 @@ class Conversation:
 
     def _fail(self, reply: Reply, now: float, *, retryable: bool) -> None:
         """Nothing more will come of `reply`, which has or should have had the floor."""
+        if reply is self._agent.reply and not reply.sounded and reply.follow_up is not None:
+            self._agent.drop(reply)  # what was to be said of it cannot be; it is done all the same
+            self._follow_ups.follow(reply, now)
+            return
         self._recovery.failed(reply, now, retryable=retryable)
         if self._closing.begun and self._agent.reply is None:
             self._closing.finish()  # the last sentence cannot be said

@@ -120,6 +120,13 @@ Ending = HangUp | FallBack | Transfer
 
 
 @dataclass(frozen=True, slots=True)
+class CarryOut:
+    """What a tool put off until the words after it were heard; the call goes on. The call knows what it is."""
+
+    tool_call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallerTurn:
     """For transcript, logs and history of calls: a caller's turn was completed."""
 
@@ -171,6 +178,7 @@ Decision = (
     | HangUp
     | FallBack
     | Transfer
+    | CarryOut
     | CallerTurn
     | AgentTurn
     | Announce

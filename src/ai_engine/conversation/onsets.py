@@ -109,8 +109,11 @@ class Onsets:
     def _take_back(self, reply: Reply, now: float) -> None:
         """The caller goes on before any of the answer was heard: the turn was not over."""
         utterance = self._caller.adopted
-        if reply.used_tools or utterance is None or utterance.turn != reply.turn:
-            self._interruptions.take_floor(now, "before the answer")  # what a tool has done cannot be taken back
+        if reply.used_tools:
+            self._interruptions.suspect(now)  # what a tool does cannot be taken back, and its result is worth a cough
+            return
+        if utterance is None or utterance.turn != reply.turn:
+            self._interruptions.take_floor(now, "before the answer")
             self._caller.begin(self._caller.voice.started_at)
             return
         if utterance.taken_back >= self._max_take_backs:

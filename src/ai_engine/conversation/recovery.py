@@ -65,7 +65,8 @@ class Recovery:
             self._agent.end_early(reply, now)
         elif reply.answers:
             utterance = self._caller.adopted
-            retryable = retryable and not reply.retried and self._caller.interruption is None
+            once_more = not (reply.retried or reply.used_tools)  # a tool is not run twice
+            retryable = retryable and once_more and self._caller.interruption is None
             if retryable and utterance is not None and utterance.turn == reply.turn:
                 self._retry(reply, utterance, now)
                 return

@@ -89,6 +89,7 @@ class SetTurns:
             self._emit(Forget(reply.turn))
         elif not self._agent.free:
             self._agent.cut(now)
+            self._caller.drop_suspect()
             self._gate.committed()
         self._caller.adopted = None
         self._act(found, reply.turn, text, reply.timeline.get("speech_end", now), now)

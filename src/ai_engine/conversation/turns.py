@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ai_engine.conversation.decisions import CarryOut, Ending
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ToolCall
 
 
@@ -57,6 +58,10 @@ class Reply:
     failed: bool = False
     retried: bool = False
     used_tools: bool = False
+    tools_running: int = 0
+    """They have time limits of their own: meanwhile the reply is not late."""
+    follow_up: tuple[str, Ending | CarryOut] | None = None
+    """What a tool, by the id of its call, wants done when the reply was heard."""
     false_alarms: int = 0
     """How often it was paused for a sound without words."""
     last_event_at: float = 0.0

@@ -481,7 +481,10 @@ def test_a_tool_runs_only_for_an_adopted_answer():
     line.tell(CallerSpeech(1, 1, "Put me through please.", final=False))
     line.run(0.6)
     assert line.taken(RunTool) == [RunTool(1, 1, "t1", "transfer", {"to": "700"})]
-    line.run(0.3, 0.9)  # a turn that has used a tool is not taken back: it was acted upon
+    line.run(0.2, 0.9)  # a cough while the tool is at work
+    line.run(1.0)
+    assert line.taken(Interrupt) == []
+    line.run(1.3, 0.9)  # a turn that has used a tool is not taken back: it was acted upon
     assert [interrupt.turn for interrupt in line.taken(Interrupt)] == [1]
     line.run(1.0)
     assert [speculation.turn for speculation in line.taken(Speculate)] == [2]

@@ -122,10 +122,8 @@ def test_a_thrown_away_answer_leaves_no_trace(late):
     caller.run(2.0)
     assert [(adopted.turn, adopted.revision) for adopted in caller.of(Adopt)] == [(1, 2)]
     assert caller.of(RunTool) == [RunTool(1, 2, "call-2", "transfer", {"to": MEANT.hex()})]
-    assert [(m.role, m.content) for m in caller.conversation.history.messages()] == [
-        ("user", "I would like a table"),
-        ("assistant", "Certainly."),
-    ]
+    said = [m for m in caller.conversation.history.messages() if m.tool is None]
+    assert [(m.role, m.content) for m in said] == [("user", "I would like a table"), ("assistant", "Certainly.")]
     assert octets(caller) == {MEANT}
     assert [turn.text for turn in caller.of(CallerTurn)] == ["I would like a table"]
     (turn,) = caller.of(AgentTurn)
