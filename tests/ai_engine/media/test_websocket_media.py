@@ -488,6 +488,45 @@ def test_whatever_happens_in_whatever_order_the_next_turn_is_heard_whole(script:
     line.close()
 
 
+MOVES = st.sampled_from(["run", "run", "run", "say", "end", "pause", "resume", "flush"])
+
+
+@given(st.lists(st.tuples(MOVES, st.integers(1, 15)), max_size=60))
+@settings(deadline=None)
+def test_what_counts_as_heard_is_what_asterisk_played(script: list[tuple[str, int]]) -> None:
+    """Each frame's samples are its number; a fade leaves the last ones as they are, or nought."""
+    line = Line("slin")
+    turn, said = 1, {1: 0}
+    for step, n in script:
+        match step:
+            case "run":
+                line.run(n)
+            case "say":
+                numbers = range(said[turn] + 1, said[turn] + 2 * n + 1)
+                said[turn] += len(numbers)
+                sound = np.repeat([turn * 500 + number % 500 for number in numbers], 160).astype("<i2")
+                line.transport.play(turn, sound.tobytes(), "a b c", line.now)
+            case "end" | "flush":
+                line.end(turn) if step == "end" else line.transport.flush(line.now)
+                turn += 1
+                said[turn] = 0
+            case _:
+                getattr(line.transport, step)(line.now)
+    line.transport.flush(line.now)
+    line.run(30)
+    farthest = dict.fromkeys(said, 0)
+    for frame in line.asterisk.played:
+        number = 0 if frame is None else int(np.frombuffer(frame, "<i2")[-1])
+        if number:
+            farthest[number // 500] = max(farthest[number // 500], number % 500)
+    played = line.transport.played
+    for of in range(max(1, turn - 15), turn + 1):  # those that it remembers
+        if said[of] < 500:
+            assert played.heard_ms(of, line.now) == pytest.approx(20 * farthest[of])
+            assert (played.first_packet_at(of) is None) == (not farthest[of])
+    line.close()
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
