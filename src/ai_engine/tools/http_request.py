@@ -114,7 +114,7 @@ class HttpRequest:
             )
         except (RequestTemplateError, DestinationRefused, ValueError) as error:
             raise ConfigError(f"{what}: {error}") from None
-        self._keys = {header: _key(what, text, services.environment) for header, text in options.keys.items()}
+        self._keys = {header: secret_header(what, text, services.environment) for header, text in options.keys.items()}
         headers = frozenset[str]().union(*(text.variables for text in self._headers.values()))
         self._check(what, self._url.variables | in_body | headers)
         self.summary = checked_summary(options.summary, services, what)
@@ -270,7 +270,8 @@ def _of_scope(call: ToolCallScope) -> dict[str, Any]:
     ).values()
 
 
-def _key(what: str, source: str, environment: Mapping[str, str]) -> str:
+def secret_header(what: str, source: str, environment: Mapping[str, str]) -> str:
+    """A header's value with the environment's variables in it. Raises `ConfigError`."""
     try:
         text = Text.parse(source)
     except RequestTemplateError as error:
