@@ -24,8 +24,6 @@ from ai_engine.asterisk.reconcile import Fallback, reconcile
 from ai_engine.asterisk.subscription import SubscriptionCheck
 from ai_engine.asterisk.survivors import DEAD_AFTER_S, Survivors
 from ai_engine.call import CallServices, Outcome
-from ai_engine.call_history.history import CallHistory
-from ai_engine.call_history.pages import CallPages
 from ai_engine.call_report import CallReport
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
@@ -34,14 +32,14 @@ from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.conversation.semantic_end_of_turn import SmartTurnWorker
 from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.conversation_section import conversation_settings
-from ai_engine.http_api import HttpApi, MorePages, Readiness
+from ai_engine.history_setup import make_history
+from ai_engine.http_api import HttpApi, Readiness
 from ai_engine.live_events import LiveEvents
 from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.echo import guards_for
 from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
-from ai_engine.media.recording_folder import RecordingFolder
 from ai_engine.metrics import Metrics
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
@@ -91,13 +89,7 @@ class Engine:
         self._guard_echo = {choice: guards_for(choice) for choice in echo_choices}
         ports = settings.media.ports
         self._ports = RtpPorts(ports.first, ports.last, host=settings.media.bind)
-        self._history = (
-            CallHistory(
-                settings.history, state_folder=settings.state_folder, engine_app=asterisk.app, metrics=self.metrics
-            )
-            if settings.history.enabled
-            else None
-        )
+        self._history = make_history(settings, self.metrics)
         self._http = HttpApi(
             self,
             self.metrics,
@@ -105,7 +97,7 @@ class Engine:
             bind=settings.http.bind,
             port=settings.http.port,
             token=settings.http.token.get_secret_value(),
-            more=self._history_pages(),
+            more=self._history.pages.add_to if self._history is not None else None,
         )
         self._fallback = Fallback(asterisk.fallback_context, asterisk.fallback_extension, 1)
         limits = settings.calls
@@ -187,11 +179,6 @@ class Engine:
         for call in tuple(self._calls.values()):
             call.finish(Outcome.FELL_BACK)
         await self._calls_ended(5.0)
-
-    def _history_pages(self) -> MorePages | None:
-        if self._history is None:
-            return None
-        return CallPages(self._history.store, RecordingFolder(self._settings.recording.folder)).add_to
 
     def _report(self, call_id: str) -> CallReport:
         notes = self._history.notes(call_id) if self._history is not None else None

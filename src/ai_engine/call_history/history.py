@@ -14,11 +14,13 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from ai_engine.call_history.notes import CallNotes, Kept
+from ai_engine.call_history.pages import CallPages
 from ai_engine.call_history.retention import Retention
 from ai_engine.call_history.schema import SchemaTooNew
 from ai_engine.call_history.store import HistoryStore
 from ai_engine.call_history.writer import HistoryWriter
 from ai_engine.config_file import ConfigError
+from ai_engine.media.recording_folder import RecordingFolder
 from ai_engine.metrics import Metrics
 from ai_engine.settings import HistorySettings
 
@@ -36,6 +38,7 @@ class CallHistory:
         *,
         state_folder: Path,
         engine_app: str,
+        recordings: RecordingFolder,
         metrics: Metrics,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -47,6 +50,7 @@ class CallHistory:
             self.store = HistoryStore(url)
         except ValueError as error:
             raise ConfigError(f"history.url (ENGINE_HISTORY_URL): {error}") from None
+        self.pages = CallPages(self.store, recordings)
         self._engine_app = engine_app
         self._kept = Kept(words=settings.transcripts, arguments=settings.tool_arguments)
         self._metrics = metrics

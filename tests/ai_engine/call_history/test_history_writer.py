@@ -172,7 +172,11 @@ async def test_a_database_that_goes_away_amid_refusals_loses_nothing_else() -> N
         locked,
         lambda _: None,
     ]
-    store.failure = lambda entries: (failures.pop(0) if len(failures) > 1 else failures[0])(entries)
+
+    def next_failure(entries: Sequence[Entry]) -> Exception | None:
+        return (failures.pop(0) if len(failures) > 1 else failures[0])(entries)
+
+    store.failure = next_failure
     async with writing(store) as (writer, told):
         for n in range(3):
             writer.put(entry(n))
