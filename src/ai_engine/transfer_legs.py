@@ -1,0 +1,161 @@
+"""The two parties of an attended transfer in Asterisk; see `consultation.Legs`.
+
+Two people who were joined are the dialplan's: both channels leave our application, into a bridge of `Bridge()`, and go
+on talking when the engine stops or dies. In a bridge of ours nobody would hang up the one when the other is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ai_engine.asterisk import channels, legs
+from ai_engine.asterisk.dispatch import Lane
+from ai_engine.asterisk.events import Event
+from ai_engine.briefing import Briefing, Persona
+from ai_engine.call_line import CallLine
+from ai_engine.conversation.conversation import Conversation
+from ai_engine.media.line_choice import LineChoice
+from ai_engine.tools.call_control import Consultation
+from ai_engine.transfer import Happened
+
+if TYPE_CHECKING:
+    from ai_engine.call import CallServices
+
+ToConversation = Callable[[Callable[[Conversation, float], object]], None]
+
+JOIN_CONTEXT: Final = "parley-join"
+"""Dialplan context that bridges the caller, in extension `s`, with the channel PARLEY_PEER (docs/transfers.md)."""
+PEER_VARIABLE: Final = "PARLEY_PEER"
+LEG_ARGUMENT: Final = "parley-leg"
+_MUSIC_MODULE: Final = "res_musiconhold.so"
+_RINGING_TONE: Final = "tone:ring;tonezone=us"
+
+
+class TransferLegs:
+    """The parties of one transfer in Asterisk; see `consultation.Legs`."""
+
+    def __init__(
+        self,
+        leg_id: str,
+        consultation: Consultation,
+        caller: CallLine,
+        callers_context: str,
+        *,
+        services: CallServices,
+        lane: Lane,
+        to_conversation: ToConversation,
+        persona: Persona,
+        line: LineChoice,
+    ) -> None:
+        self.happened: Callable[[Happened], None] = lambda _what: None
+        self._ari = services.ari
+        self._caller = caller
+        self._callers_context = callers_context
+        self._lane = lane
+        self._to_conversation = to_conversation
+        self._consultation = consultation
+        self._music: str | None = None
+        """What the caller hears: `moh`, or the id of a playback."""
+        self._leg_id = leg_id
+        self._callee_id = services.ids.leg(leg_id, "leg")
+        self._briefing = Briefing(
+            leg_id,
+            self._callee_id,
+            services=services,
+            lane=lane,
+            persona=persona,
+            text=consultation.briefing,
+            line=line,
+            on_happened=self._tell,
+        )
+
+    def _tell(self, what: Happened) -> None:
+        self.happened(what)
+
+    @property
+    def callee_id(self) -> str:
+        return self._callee_id
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return self._briefing.ids | {self._callee_id}
+
+    @property
+    def asterisk_is_there(self) -> bool:
+        return self._ari.connected
+
+    def on_briefing_event(self, event: Event) -> None:
+        self._briefing.on_event(event)
+
+    async def hold_caller(self) -> None:
+        self._to_conversation(Conversation.hold)
+        caller_id = self._caller.caller_channel_id
+        await channels.remove_from_bridge(self._ari, self._caller.bridge_id, caller_id)
+        if await legs.has_module(self._ari, _MUSIC_MODULE):
+            self._music = "moh"
+            await legs.start_music(self._ari, caller_id, self._consultation.music_class)
+        else:
+            self._music = f"{self._callee_id}-ringing"
+            await channels.play(self._ari, caller_id, _RINGING_TONE, playback_id=self._music)
+
+    async def ring(self) -> None:
+        self._lane.adopt(self._callee_id)
+        self._briefing.prepare()
+        target = self._consultation.target
+        ringing = legs.originate(
+            self._ari,
+            target.dialled(self._callers_context),
+            channel_id=self._callee_id,
+            app_args=LEG_ARGUMENT,
+            timeout_s=self._consultation.ring_s,
+            originator=self._caller.caller_channel_id,
+        )
+        await _to_its_end(ringing)
+
+    async def brief(self) -> None:
+        await self._briefing.begin()
+
+    def tell_callee(self) -> None:
+        self._briefing.say_caller_is_gone()
+
+    async def join(self) -> None:
+        caller_id = self._caller.caller_channel_id
+        await channels.set_variable(self._ari, caller_id, PEER_VARIABLE, self._callee_id)
+        await self._stop_music()
+        await channels.continue_in_dialplan(self._ari, caller_id, context=JOIN_CONTEXT, extension="s", priority=1)
+
+    async def hang_up_callee(self) -> None:
+        await channels.hangup(self._ari, self._callee_id)
+
+    async def return_caller(self) -> None:
+        await self._stop_music()
+        await channels.add_to_bridge(self._ari, self._caller.bridge_id, self._caller.caller_channel_id)
+        self._to_conversation(Conversation.unhold)
+
+    async def close(self) -> None:
+        await self._briefing.close()
+
+    def key(self, digit: str) -> None:
+        self._briefing.key(digit)
+
+    async def _stop_music(self) -> None:
+        music = self._music
+        if music == "moh":
+            await legs.stop_music(self._ari, self._caller.caller_channel_id)
+        elif music is not None:
+            await channels.stop_playback(self._ari, music)
+        self._music = None
+
+
+async def _to_its_end(request: Coroutine[Any, Any, object]) -> None:
+    """What is asked of Asterisk is waited for, also by who is cancelled: it is done all the same."""
+    task = asyncio.ensure_future(request)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()
+        raise
