@@ -147,7 +147,11 @@ def test_what_is_wrong_in_the_configuration_is_said(complaint: str) -> None:
 
 def children() -> list[int]:
     """Processes whose parent is this one."""
-    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that ends just now
+            pids += map(int, (task / "children").read_text().split())
+    return pids
 
 
 def command_of(pid: int) -> str:
