@@ -7,8 +7,6 @@ comes from elsewhere, says nothing for a few seconds, or names a call that nobod
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import socket
 import uuid
 from collections import Counter
@@ -21,6 +19,7 @@ from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.events import Channel
 from ai_engine.media.audiosocket import HEADER_BYTES, UUID, AudioSocketError, AudioSocketParser, Message
 from ai_engine.media.audiosocket_transport import FORMATS, AudioSocketTransport
+from ai_engine.media.ip_address import as_seen, is_unspecified
 from ai_engine.media.lines import MediaChannelRequest, MediaError
 from ai_engine.media.pacer import MediaLoop
 from voice_wire.audio import AudioFormat
@@ -109,7 +108,7 @@ class AudioSocketLines:
         """Connections that were closed, by reason: address, unknown, silent, malformed, crowd, not accepted."""
         self._media = media
         self._bind, self._port, self._advertise = bind, port, advertise or bind
-        self._allowed = frozenset(map(_plain, allowed_sources))
+        self._allowed = frozenset(as_seen(source, socket.AF_INET) for source in allowed_sources)
         self._downstream_ms = downstream_ms
         self._comfort_noise_dbfs = comfort_noise_dbfs
         self._identify_s = identify_s
@@ -140,7 +139,7 @@ class AudioSocketLines:
         """Listen. Raises `MediaError` when the address cannot be had."""
         if self._listener is not None:
             return
-        if _is_unspecified(self._advertise):
+        if is_unspecified(self._advertise):
             raise MediaError(
                 f"media.audiosocket.bind is {self._bind}: set media.audiosocket.advertise to the address that "
                 "Asterisk connects to"
@@ -217,7 +216,7 @@ class AudioSocketLines:
                 self._refuse("not accepted", str(error.strerror))
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
-            if _plain(address[0]) not in self._allowed:
+            if as_seen(address[0], socket.AF_INET) not in self._allowed:
                 connection.close()
                 self._refuse("address", address[0])
                 continue
@@ -279,19 +278,3 @@ async def _first_message(connection: socket.socket) -> Message:
             return messages[0]
         if not missing:
             raise AudioSocketError("begins with something longer than a UUID")
-
-
-def _is_unspecified(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_unspecified
-    except ValueError:  # a name
-        return False
-
-
-def _plain(address: str) -> str:
-    """An address as one string, whichever way it is written; IPv4 within IPv6 as IPv4."""
-    with contextlib.suppress(ValueError):
-        parsed = ipaddress.ip_address(address)
-        mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-        return str(mapped or parsed)
-    return address

@@ -12,6 +12,14 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 UNSPECIFIED: Final = frozenset({"", "0.0.0.0", "::", "::ffff:0.0.0.0"})
 
 
+def is_unspecified(host: str) -> bool:
+    """All addresses of a machine, to listen on: nobody can send there."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:  # a name
+        return not host
+
+
 def as_seen(host: str, family: int) -> str:
     """An address as a socket of that family reports it; an IPv6 socket sees IPv4 as ``::ffff:192.0.2.1``.
 

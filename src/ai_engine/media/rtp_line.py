@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from ai_engine.asterisk import channels
 from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.events import Channel
-from ai_engine.media.lines import MediaChannelRequest
+from ai_engine.media.ip_address import is_unspecified
+from ai_engine.media.lines import MediaChannelRequest, MediaError
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp_formats import WIRE_FORMATS
@@ -45,13 +46,19 @@ class RtpLines:
         self.formats: Mapping[str, AudioFormat] = {name: wire.format for name, wire in WIRE_FORMATS.items()}
         self._ports = ports
         self._media = media
+        self._advertise = advertise
         self._host = f"[{advertise}]" if ":" in advertise else advertise
         self._allowed_sources = frozenset(allowed_sources)
         self._downstream_ms = downstream_ms
         self._comfort_noise_dbfs = comfort_noise_dbfs
 
     async def start(self) -> None:
-        """Nothing is shared but the ports' range."""
+        """Nothing is shared but the ports' range. Raises `MediaError` where Asterisk would be told no address."""
+        if is_unspecified(self._advertise):
+            raise MediaError(
+                f"Asterisk cannot send to {self._advertise or 'nowhere'}: set media.advertise to an address of this "
+                "machine that Asterisk reaches"
+            )
 
     async def stop(self) -> None:
         """Each line gives its own port back."""

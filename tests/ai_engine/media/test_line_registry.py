@@ -45,6 +45,14 @@ async def test_rtp_asks_asterisk_for_its_own_port_and_gives_it_back() -> None:
     assert needs.ports.in_use == 0
 
 
+@pytest.mark.parametrize("settings", [{"bind": "0.0.0.0"}, {"bind": "::"}, {"advertise": "0.0.0.0"}])
+async def test_asterisk_is_told_no_address_that_nobody_can_send_to(settings: dict[str, str]) -> None:
+    needs = parts(MediaLoop(), **settings)
+    with pytest.raises(MediaError, match=r"set media\.advertise"):
+        await Lines({"rtp": LINE_KINDS["rtp"](needs)}).open("c1", "rtp", "ulaw")
+    assert needs.ports.in_use == 0
+
+
 async def test_an_ipv6_address_is_written_in_brackets() -> None:
     lines = Lines({"rtp": LINE_KINDS["rtp"](parts(MediaLoop(), advertise="2001:db8::7"))})
     line = await lines.open("c1", "rtp", "ulaw")
