@@ -35,9 +35,12 @@ from ai_engine.asterisk.events import (
 )
 from ai_engine.asterisk.ids import OwnIds
 from ai_engine.asterisk.reconcile import Fallback, LiveCall
+from ai_engine.briefing import Persona
+from ai_engine.call_control import TelephoneControl
 from ai_engine.call_line import CallLine
 from ai_engine.call_report import CallReport
 from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
+from ai_engine.call_tools import CallTools
 from ai_engine.caller_leg import CallerLeg
 from ai_engine.context_parts import set_answers
 from ai_engine.contexts import CallTexts, Context
@@ -48,6 +51,7 @@ from ai_engine.conversation.decisions import (
     AgentTurn,
     Announce,
     CallerTurn,
+    CarryOut,
     Decision,
     Discard,
     FallBack,
@@ -87,6 +91,10 @@ from ai_engine.providers.provider import (
 )
 from ai_engine.providers.services import ProviderFactory
 from ai_engine.recording_setup import Action, act, press_key, recording_for
+from ai_engine.tools.registry import Toolbox, ToolServices
+from ai_engine.tools.runner import ToolRunner
+from ai_engine.tools.tool import ToolCallScope
+from ai_engine.transfer import Result
 from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import MULAW_8K, AudioFormat
 
@@ -142,8 +150,13 @@ class CallServices:
     voice_levels: VoiceLevels = field(default_factory=lambda: VoiceLevels(None))
     guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
     """For each choice of a line; None, or nothing: no canceller."""
+    toolbox: Toolbox = field(default_factory=lambda: Toolbox({}, ToolServices()))
+    """The tools of the configuration."""
     format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
     """Told of each call's context and format, so that what is said often can be rendered in it."""
+
+
+_WITHOUT_CALLER: Final = frozenset({Outcome.CALLER_HUNG_UP, Outcome.LINE_LOST, Outcome.TRANSFERRED})
 
 
 class _Ended(Exception):
@@ -178,9 +191,20 @@ class Call:
         self._factory: ProviderFactory | None = None
         self._pump: asyncio.Task[None] | None = None
         self._semantic: SemanticEndOfTurn | None = None
+        self._tools: CallTools | None = None
         self._caller_leg = CallerLeg(services.ari, start.channel.id)
         self.keys = KeyRequests(self._to_conversation)
         """For whoever needs digits that the caller types."""
+        self.control = TelephoneControl(
+            self.call_id,
+            self._line,
+            start.channel.context,
+            services=services,
+            lane=lane,
+            to_conversation=self._to_conversation,
+            on_consulted=self._consulted,
+        )
+        """What tools may do with this call."""
         self._report = services.report(self.call_id)
         self._log = log.bind(call_id=self.call_id)
 
@@ -189,7 +213,7 @@ class Call:
     @property
     def live_call(self) -> LiveCall:
         line = self._line
-        reserved = frozenset((line.media_channel_id, line.bridge_id))
+        reserved = frozenset((line.media_channel_id, line.bridge_id)) | self.control.reserved_ids
         return LiveCall(self.call_id, line.caller_channel_id, reserved, line.made_ids)
 
     def describe(self) -> dict[str, Any]:
@@ -218,6 +242,8 @@ class Call:
         if event.channel_id == self._line.media_channel_id:
             self._on_media_channel_event(event)
             return
+        if self.control.takes(event):
+            return
         match event:
             case StasisEnd() | ChannelDestroyed():
                 self._line.caller_in_stasis = False
@@ -226,9 +252,9 @@ class Call:
                 self.finish(Outcome.CALLER_HUNG_UP)
             case ChannelDtmfReceived(digit=digit):
                 self._to_conversation(lambda conversation, now: self._pressed(conversation, digit, now))
-            case ChannelHold():
+            case ChannelHold() if not self.control.consulting:
                 self._to_conversation(Conversation.hold)
-            case ChannelUnhold():
+            case ChannelUnhold() if not self.control.consulting:
                 self._to_conversation(Conversation.unhold)
 
     def finish(self, outcome: Outcome) -> None:
@@ -246,6 +272,7 @@ class Call:
         if self._media is None or self._texts is None:
             self.finish(Outcome.FELL_BACK)
             return
+        self.control.stop()
         farewell = self._texts.farewell
         rendered = self._rendered(farewell) is not None
         self._to_conversation(
@@ -322,6 +349,7 @@ class Call:
         line = await self._line.open(services.lines, wanted, otherwise=services.line)
         self._audio_format = line.audio_format
         self._report.know(provider=context.provider, transport=line.transport, media_format=line.media_format)
+        self.control.connected(Persona(context, self.context_name, texts), line)
         services.format_used(self.context_name, line.audio_format)
         info = CallInfo(
             call_id=self.call_id,
@@ -331,10 +359,22 @@ class Call:
             voice=context.voice,
             output_format=self._audio_format,
             variables=texts.variables,
+            tools=(runner := self._tool_runner(context)).specs,
         )
         self._factory = services.factories[context.provider]
         provider = self._factory.create(info, context, no_information=texts.no_information)
         self._provider = provider
+        scope = ToolCallScope(
+            call_id=self.call_id,
+            context=self.context_name,
+            caller_number=self.channel.caller_number,
+            caller_name=self.channel.caller_name,
+            dialed_number=self.channel.exten,
+            language=context.language,
+            line=self.control,
+            variables=texts.variables,
+        )
+        self._tools = CallTools(runner, scope, provider, self._to_conversation)
         starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")
         try:
             transport = await self._line.connect()
@@ -349,6 +389,10 @@ class Call:
             self._log.error("provider_start_failed", error=str(failure), retryable=failure.retryable)
             self._report.provider_failed("connection")
             self._to_conversation(Conversation.provider_lost if failure.retryable else Conversation.hand_on)
+
+    def _tool_runner(self, context: Context) -> ToolRunner:
+        """For the tools that the context allows; no other can be run in this call."""
+        return ToolRunner(self._services.toolbox.allowed(context.tools), on_done=self._report.tool_ran)
 
     async def _start_provider(self, provider: Provider, info: CallInfo) -> ProviderError | None:
         """The failure, rather than raising it: a caller who has been answered hears an apology first."""
@@ -443,6 +487,8 @@ class Call:
             if isinstance(decision, CallerTurn | AgentTurn | Announce):
                 self.state = decision.state if isinstance(decision, Announce) else self.state
                 self._report.note(decision)
+                if self._tools is not None and not isinstance(decision, Announce):
+                    self._tools.note(decision)
             elif self._provider is not None and not self._ended.done():
                 if self._semantic is not None:
                     self._semantic.note(decision)
@@ -471,9 +517,10 @@ class Call:
                 provider.interrupt(turn, heard)
             case Say():
                 self._say(provider, decision)
-            case RunTool(tool_call_id=tool_call_id, name=name):
-                self._log.warning("tool_not_available", tool=name)
-                provider.tool_result(tool_call_id, {"error": f"there is no tool {name!r} in this call"})
+            case RunTool() if self._tools is not None:
+                self._tools.begin(decision)
+            case CarryOut() if self._tools is not None:
+                self._tools.carry_out(decision)
             case KeysTyped():
                 self.keys.ended(decision)
             case HangUp(reason):
@@ -513,6 +560,15 @@ class Call:
         if self._media is not None:
             self._media.run(action)
 
+    def _consulted(self, result: Result, caller_lost: bool) -> None:
+        """An attended transfer ended; who is the agent's again has been told why."""
+        if caller_lost:
+            self.finish(Outcome.FELL_BACK)
+        elif result is Result.TRANSFERRED:
+            self.finish(Outcome.TRANSFERRED)
+        elif not self._line.caller_in_stasis:
+            self.finish(Outcome.CALLER_HUNG_UP if result is Result.CALLER_LEFT else Outcome.FELL_BACK)
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _on_media_channel_event(self, event: Event) -> None:
@@ -526,6 +582,7 @@ class Call:
     async def _give_back(self, outcome: Outcome) -> None:
         """Everything this call made, in the order that leaves no sound and no event behind."""
         self.keys.call_over()
+        await self._tried(self.control.close(caller_is_there=outcome not in _WITHOUT_CALLER))
         await self._tried(self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis))
         if self._media is not None:
             await self._tried(self._media.close())
@@ -550,6 +607,8 @@ class Call:
             goes_to = self._transfer_to
         hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}
         await self._tried(self._line.close(hang_up=hang_up, fallback=goes_to))
+        if self._tools is not None:
+            await self._tried(self._tools.close())
         self._lane.release()
 
     async def _tried(self, step: Awaitable[None]) -> None:

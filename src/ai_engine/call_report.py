@@ -84,7 +84,10 @@ class CallReport:
             self._notes.will_know(recording_file=f"{name.parent.name}/{name.name}")
 
     def tool_ran(self, name: str, outcome: str, seconds: float, arguments: Mapping[str, Any] | None = None) -> None:
-        """For the history; `outcome`: ok, refused, failed, timeout."""
+        """A tool has ended; `outcome`: ok, refused, failed, timeout. Only the history is told the arguments."""
+        self._metrics.tool_calls.labels(name, outcome).inc()
+        self._metrics.tool_time.labels(name).observe(seconds)
+        self._publish("tool", name=name, outcome=outcome, seconds=round(seconds, 3))
         if self._notes is not None:
             self._notes.tool_ran(name, outcome, seconds, arguments)
 

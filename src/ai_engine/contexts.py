@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -164,6 +164,8 @@ class Context(Part):
     """Said to a caller there is no room for, with `calls.when_full: message`; then he is hung up."""
     no_information: Line = HONEST_LINE
     """Said instead of a fact the language model made up."""
+    tools: tuple[str, ...] = ()
+    """Names of the settings' `tools` that the language model may use in calls with this context; no others are run."""
     silence_policy: SilencePolicy = SilencePolicy()
     max_call_s: float = Field(default=1800.0, ge=0)
     """The greatest length of a call, without the time on hold. 0: none."""
@@ -325,8 +327,11 @@ class CallTexts:
     """The cleaned values, by the names templates know them by."""
 
 
-def load_contexts(folder: Path) -> dict[str, Context]:
-    """Every `*.yaml` of `folder` by its name. Raises one `ConfigError` with all complaints, each with file and line."""
+def load_contexts(folder: Path, tools: KnownTools | None = None) -> dict[str, Context]:
+    """Every `*.yaml` of `folder` by its name. Raises one `ConfigError` with all complaints, each with file and line.
+
+    `tools` are those of the settings; None: what contexts say of tools is not checked.
+    """
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise ConfigError(f"{folder}: no context here; put a persona into {folder / 'default.yaml'}")
@@ -341,9 +346,32 @@ def load_contexts(folder: Path) -> dict[str, Context]:
             complaints.append(str(error))
     if not complaints:
         complaints = list(_do_not_go_together(contexts, documents))
+        if tools is not None:
+            complaints += _unknown_tools(contexts, documents, tools)
     if complaints:
         raise ConfigError("\n".join(complaints))
     return contexts
+
+
+class KnownTools(Protocol):
+    """The tools of the settings, by their names."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    def knows(self, name: str) -> bool: ...
+
+
+def _unknown_tools(
+    contexts: Mapping[str, Context], documents: Mapping[str, Document], tools: KnownTools
+) -> Iterator[str]:
+    for name, context in contexts.items():
+        for position, tool in enumerate(context.tools):
+            if tools.knows(tool):
+                continue
+            near = difflib.get_close_matches(tool, tools.names, n=1, cutoff=0.5)
+            there = f"there are {', '.join(sorted(tools.names))}" if tools.names else "the settings have none"
+            hint = f"did you mean {near[0]!r}?" if near else there
+            yield f"{documents[name].where(('tools', position))}: `tools`: no tool named {tool!r}; {hint}"
 
 
 def _do_not_go_together(contexts: Mapping[str, Context], documents: Mapping[str, Document]) -> Iterator[str]:

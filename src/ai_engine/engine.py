@@ -41,12 +41,14 @@ from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, settle_interpreter
 from ai_engine.media.ports import RtpPorts
 from ai_engine.metrics import Metrics
+from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
 from ai_engine.providers.services import ProviderFactory, Services
 from ai_engine.reception import Reception
 from ai_engine.recording_setup import announced, check_action, make_recorder
 from ai_engine.settings import Settings
+from ai_engine.tools.registry import Toolbox, ToolServices
 from voice_wire.audio import AudioFormat
 
 log = structlog.get_logger(__name__)
@@ -62,7 +64,9 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._contexts = announced(load_contexts(settings.contexts_folder), settings.recording)
+        self._tool_clients = SharedClients()
+        self._toolbox = Toolbox(settings.tools, ToolServices(settings.environment, self._tool_clients))
+        self._contexts = announced(load_contexts(settings.contexts_folder, self._toolbox), settings.recording)
         if settings.calls.default_context not in self._contexts:
             raise ConfigError(
                 f"calls.default_context: {settings.contexts_folder} has no {settings.calls.default_context}.yaml; "
@@ -220,6 +224,9 @@ class Engine:
             on_fallback=lambda component, member: self.metrics.fallbacks.labels(component, member).inc(),
         )
         owned.push_async_callback(shared.clients.close)
+        owned.push_async_callback(self._tool_clients.close)
+        owned.push_async_callback(self._toolbox.stop)
+        await self._toolbox.start()
         self._factories = {
             name: make_factory(name, provider.kind, provider.options, shared)
             for name, provider in settings.providers.items()
@@ -243,6 +250,7 @@ class Engine:
             fallback=self._fallback,
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=self._report,
+            toolbox=self._toolbox,
             turn_ending=turn_ending,
             recorder=self._recorder,
             voice_levels=VoiceLevels(settings.media.agent_level_dbfs),

@@ -43,6 +43,15 @@ class Metrics:
             ["component", "member"],
             registry=r,
         )
+        self.tool_calls = Counter(
+            "parley_tool_calls",
+            "Tools that models asked for, by name and by what came of it: ok, refused, failed, timeout.",
+            ["tool", "outcome"],
+            registry=r,
+        )
+        self.tool_time = Histogram(
+            "parley_tool_seconds", "How long tools ran, by name.", ["tool"], buckets=LATENCY_BUCKETS_S, registry=r
+        )
         self.calls_refused = Counter(
             "parley_calls_refused",
             "Calls not taken, by reason and by what became of the caller.",

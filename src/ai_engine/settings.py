@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -126,6 +127,14 @@ def _unquoted_off(value: Any) -> Any:
 Echo = Annotated[EchoChoice, BeforeValidator(_unquoted_off)]
 
 
+def _checked_address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no IP address; write each one, neither names nor networks") from None
+    return value
+
+
 class AudioProfile(Section):
     """A line with a name."""
 
@@ -159,7 +168,7 @@ class MediaSettings(Section):
     """Address Asterisk sends to when it is not the bound one (NAT, containers)."""
     ports: Annotated[PortRange, BeforeValidator(_parse_ports)] = PortRange(first=18080, last=18579)
     """UDP ports for media, one call each."""
-    allowed_sources: list[str] = Field(default_factory=list)
+    allowed_sources: list[Annotated[str, AfterValidator(_checked_address)]] = Field(default_factory=list)
     """Addresses media may come from besides Asterisk's own."""
     downstream_ms: int = Field(default=80, ge=0, le=2000)
     """From a packet leaving us to the caller hearing it."""
@@ -277,12 +286,29 @@ class LoggingSettings(Section):
     """False redacts what callers and agent say from the logs."""
 
 
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
 class ProviderSettings(Section):
     """One provider by its name in contexts; `kind` is an entry of the provider registry."""
 
     kind: str
     options: dict[str, Any] = Field(default_factory=dict)
     """Checked by that provider."""
+
+
+class ToolSettings(Section):
+    """One tool by its name in contexts and for the model; `kind` is an entry of the tool registry (docs/tools.md)."""
+
+    kind: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Checked by that tool."""
+    description: str | None = Field(default=None, min_length=1)
+    """What the model is told it does, and when to use it; absent: what the kind says. Not for several tools at once."""
+    filler: str = ""
+    """Said while it runs, where that takes long and nothing was said before: "Let me look at the calendar."."""
+    timeout_s: float | None = Field(default=None, gt=0, le=600)
+    """After so long it is given up and the model is told so; absent: the kind's."""
 
 
 def _default_providers() -> dict[str, ProviderSettings]:
@@ -301,6 +327,8 @@ class Settings(Section):
     providers: dict[str, ProviderSettings] = Field(default_factory=_default_providers)
     conversation: ConversationSection = Field(default_factory=ConversationSection)  # type: ignore[valid-type]
     """Knobs of turn-taking."""
+    tools: dict[ToolName, ToolSettings] = Field(default_factory=dict)
+    """What models may do beside speaking. A tool serves the contexts whose `tools` name it, and no others."""
     end_of_turn: EndOfTurnSettings = EndOfTurnSettings()
     contexts_folder: Path = Path("config/contexts")
     models_folder: Path = Path("models")

@@ -23,6 +23,10 @@ MAX_RESULT_CHARS: Final = 4000
 _CUT_NOTE: Final = " … (the rest was left out)"
 
 
+OnDone = Callable[[str, str, float, Mapping[str, Any]], None]
+"""(name, outcome: ok, refused, failed or timeout, seconds, arguments)."""
+
+
 class ToolRunner:
     """One call's. `tools` are those that its context allows; no other can be run, whatever the model asks for."""
 
@@ -31,9 +35,9 @@ class ToolRunner:
         tools: Iterable[Tool] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
-        on_done: Callable[[str, str, float], None] = lambda name, outcome, seconds: None,
+        on_done: OnDone = lambda name, outcome, seconds, arguments: None,
     ) -> None:
-        """`on_done` is told name, outcome (ok, refused, failed, timeout) and seconds of each call, for metrics."""
+        """`on_done` is told of each call, for metrics and history; of a name that there is not, as `unknown`."""
         self._tools = {tool.spec.name: tool for tool in tools}
         self._clock = clock
         self._on_done = on_done
@@ -51,7 +55,7 @@ class ToolRunner:
         # Names only: arguments and results hold what callers say, and what tools must keep to themselves.
         log.info("tool_ran", tool=name[:64], outcome=outcome, seconds=round(seconds, 3), call_id=call.call_id)
         known = name if name in self._tools else "unknown"
-        self._on_done(known, outcome, seconds)
+        self._on_done(known, outcome, seconds, arguments)
         return _shortened(result)
 
     async def _outcome(self, name: str, arguments: Mapping[str, Any], call: ToolCallScope) -> tuple[str, ToolResult]:
