@@ -129,7 +129,6 @@ class FrameQueue:
         """A tick without a frame: late, lost on the caller's way to Asterisk, or never sent."""
         self._missing_ticks += 1
         self._measure_anew()
-        self._surplus = 0
         if self._missing_ticks < _IDLE_FRAMES:
             self.stats.concealed += 1
             return None, FrameKind.CONCEALED
@@ -153,7 +152,6 @@ class FrameQueue:
         while len(self._frames) > self._wanted_depth() + 1:
             self._frames.popleft()
             self.stats.dropped += 1
-        self._surplus = 0
         self._measure_anew()
 
     def _leave_one_out(self) -> None:
@@ -184,5 +182,6 @@ class FrameQueue:
         return min(round(self._mean_depth), self._most_frames // 2)
 
     def _measure_anew(self) -> None:
+        self._surplus = self._overdue_ticks = 0
         self._spare_ticks = self._deep_ticks = 0
         self._least_spare = self._least_deep = self._most_frames

@@ -127,6 +127,17 @@ def test_where_nobody_is_ever_quiet_a_backlog_goes_all_the_same() -> None:
     assert run.queue.stats.dropped == 8
 
 
+def test_a_backlog_waits_for_a_quiet_frame_as_long_as_the_one_before_it_did() -> None:
+    """One that went by itself, because the stream paused, has not used up the patience for the next."""
+    run = Run()
+    run.scenario("6" + "1" * 65)
+    assert run.queue.stats.dropped == 0
+    run.scenario("0" * 12 + "6" + "1" * 70)
+    assert run.queue.stats.dropped == 0
+    run.scenario("1" * 30)
+    assert run.queue.stats.dropped > 0
+
+
 def test_without_need_nothing_is_left_out() -> None:
     run = Run(marker=lambda number: QUIET)
     run.scenario("1" * 3000)
