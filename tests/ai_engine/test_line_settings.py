@@ -39,6 +39,8 @@ MISTAKES = {
     "ulaw over AudioSocket": ("  transport: audiosocket\n", "write one of slin, slin16"),
     "no such transport": ("  transport: quic\n", "media.transport"),
     "a profile that cannot be": ("  profiles:\n    x: {transport: websocket, format: g722}\n", "write one of ulaw"),
+    "a name as a source": ("  allowed_sources: [pbx2.example.org]\n", "no IP address"),
+    "a network as a source": ("  allowed_sources: [10.0.0.0/8]\n", "no IP address"),
     "a profile nobody could name": ("  profiles:\n    'A b': {transport: rtp, format: ulaw}\n", "profiles"),
 }
 
