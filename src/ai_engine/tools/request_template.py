@@ -65,7 +65,7 @@ class UrlTemplate:
         self._text = Text.parse(source)
         literal = self._text.pieces[0][0] if self._text.pieces else ""
         found = _AUTHORITY.match(literal)
-        if found is None or (found.end() == len(literal) and len(self._text.pieces) > 1):
+        if found is None or (found.end() == len(literal) and self._text.variables):
             raise RequestTemplateError(
                 "scheme, host and port are fixed: write them without variables and with a `/` after them, "
                 "as in https://host/customers/{caller_number}"
