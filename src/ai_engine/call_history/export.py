@@ -16,7 +16,7 @@ from ai_engine.call_history.queries import Record
 Rows = Literal["calls", "lines"]
 
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-_FORMULA: Final = re.compile(r"[\s\x00-\x1f'\"]*[=+\-@|%\uff1d\uff0b\uff0d\uff20]")
+_FORMULA: Final = re.compile(r"[\x00-\x1f]|[\s\x00-\x1f'\"]*[=+\-@|%\uff1d\uff0b\uff0d\uff20]")
 """What a spreadsheet may take for the beginning of a formula, also behind what it strips, also full width."""
 
 
