@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydantic import Field
@@ -13,9 +13,11 @@ from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.components.component import ComponentFailed
 from ai_engine.providers.components.llm.openai import ModelServer, OpenAiLanguageModel, OpenAiOptions
 from ai_engine.tools.call_hooks import CallRecord, Summarise
-from ai_engine.tools.registry import ToolServices
 from voice_core.history import Message
 from voice_wire.messages import Sampling
+
+if TYPE_CHECKING:
+    from ai_engine.tools.registry import ToolServices
 
 log = structlog.get_logger(__name__)
 

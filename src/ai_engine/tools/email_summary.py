@@ -9,12 +9,11 @@ from __future__ import annotations
 import ssl
 import unicodedata
 from collections.abc import Mapping
-from email.errors import MessageError
-from email.headerregistry import Address
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import aiosmtplib
 import structlog
@@ -26,9 +25,11 @@ from ai_engine.settings import is_loopback
 from ai_engine.templates import CALL_VARIABLES
 from ai_engine.tools.call_hooks import AFTER_CALL_VARIABLES, CallRecord, HookFailed
 from ai_engine.tools.call_summary import SummaryOptions, checked_summary
-from ai_engine.tools.registry import ToolServices
 from ai_engine.tools.request_template import RequestTemplateError, Text, as_text
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult, ToolSpec
+
+if TYPE_CHECKING:
+    from ai_engine.tools.registry import ToolServices
 
 log = structlog.get_logger(__name__)
 
@@ -49,13 +50,14 @@ _VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 def _mailbox(value: str) -> str:
-    name, address = parseaddr(value, strict=True)
-    if "@" not in address or any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise ValueError(f"{value!r} is no e-mail address; write office@example.com or Office <office@example.com>")
-    try:
-        return str(Address(name, addr_spec=address))
-    except (MessageError, ValueError, IndexError) as error:
-        raise ValueError(f"{value!r} is no e-mail address: {error}") from None
+    wrong = f"{value!r} is no e-mail address; write office@example.com or Office <office@example.com>"
+    if not value.isprintable():
+        raise ValueError(wrong)
+    header: Any = HeaderRegistry()("To", value)
+    found = header.addresses
+    if header.defects or len(found) != 1 or not (found[0].username and found[0].domain):
+        raise ValueError(wrong)
+    return str(found[0])
 
 
 def _one_or_more(value: Any) -> Any:

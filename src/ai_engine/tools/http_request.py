@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import aiohttp
 import structlog
@@ -22,7 +22,6 @@ from ai_engine.providers.components.options import Options, read_options
 from ai_engine.templates import CALL_VARIABLES
 from ai_engine.tools.call_hooks import AFTER_CALL_VARIABLES, CallFacts, CallRecord, HookFailed
 from ai_engine.tools.call_summary import SummaryOptions, checked_summary
-from ai_engine.tools.registry import ToolServices
 from ai_engine.tools.request_template import (
     RequestTemplateError,
     Text,
@@ -36,6 +35,9 @@ from ai_engine.tools.request_template import (
 )
 from ai_engine.tools.ssrf import USUAL_PORTS, Allowed, Destination, DestinationRefused, guarded_connector
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult, ToolSpec
+
+if TYPE_CHECKING:
+    from ai_engine.tools.registry import ToolServices
 
 log = structlog.get_logger(__name__)
 

@@ -24,13 +24,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from ai_engine.config_file import ConfigError
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.tools.http_request import HeaderName, secret_header
-from ai_engine.tools.registry import ToolServices
 from ai_engine.tools.tool import Tool, ToolCallScope, ToolFailed, ToolResult, ToolSpec
 
 if TYPE_CHECKING:
     from mcp import Client
     from mcp.types import CallToolResult
     from mcp.types import Tool as ListedTool
+
+    from ai_engine.tools.registry import ToolServices
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,16 @@ import structlog
 from ai_engine.config_file import ConfigError
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.components.options import Options, choose
-from ai_engine.tools import attended_transfer, blind_transfer, extension_status, hang_up, send_dtmf
+from ai_engine.tools import (
+    attended_transfer,
+    blind_transfer,
+    email_summary,
+    extension_status,
+    hang_up,
+    http_request,
+    mcp_server,
+    send_dtmf,
+)
 from ai_engine.tools.arguments import SchemaUnusable, check_schema
 from ai_engine.tools.tool import Tool, ToolCallScope, ToolResult, ToolSource, ToolSpec
 
@@ -41,8 +50,11 @@ ToolFactory = Callable[[str, Options, ToolServices], Tool | ToolSource]
 TOOLS: Final[dict[str, ToolFactory]] = {
     "attended_transfer": attended_transfer.make,
     "blind_transfer": blind_transfer.make,
+    "email": email_summary.make_email,
     "extension_status": extension_status.make,
     "hang_up": hang_up.make,
+    "http": http_request.make_http_request,
+    "mcp": mcp_server.make_mcp_server,
     "send_dtmf": send_dtmf.make,
 }
 
