@@ -45,6 +45,8 @@ class _Announcement:
         self._on_end = on_end
         self._ticks = 0
         self._ended = False
+        self.error: Exception | None = None
+        """Why it was broken off."""
 
     def tick(self, now: float) -> None:
         transport = self._transport
@@ -58,6 +60,7 @@ class _Announcement:
             self._end()
 
     def failed(self, error: Exception) -> None:
+        self.error = error
         self._end()
 
     def _end(self) -> None:
@@ -166,4 +169,6 @@ class MessageCall:
                 await self._over.wait()
         finally:
             media.post(media.remove, announcement)
+        if announcement.error is not None:
+            raise announcement.error
         return True
