@@ -42,6 +42,7 @@ from ai_engine.call_report import CallReport
 from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
 from ai_engine.call_tools import CallTools
 from ai_engine.caller_leg import CallerLeg
+from ai_engine.context_hooks import call_facts, call_record
 from ai_engine.context_parts import set_answers
 from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
@@ -91,6 +92,7 @@ from ai_engine.providers.provider import (
 )
 from ai_engine.providers.services import ProviderFactory
 from ai_engine.recording_setup import Action, act, press_key, recording_for
+from ai_engine.tools.call_hooks import AfterCalls, look_up_all
 from ai_engine.tools.registry import Toolbox, ToolServices
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import ToolCallScope
@@ -152,6 +154,8 @@ class CallServices:
     """For each choice of a line; None, or nothing: no canceller."""
     toolbox: Toolbox = field(default_factory=lambda: Toolbox({}, ToolServices()))
     """The tools of the configuration."""
+    after_calls: AfterCalls = field(default_factory=AfterCalls)
+    """What is still to be delivered of calls that have ended."""
     format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
     """Told of each call's context and format, so that what is said often can be rendered in it."""
 
@@ -302,7 +306,17 @@ class Call:
                 self.state = "ending"
                 await self._give_back(outcome)
                 self._report.ended(outcome.value)
+                self._tell_hooks(outcome)
         return outcome
+
+    def _tell_hooks(self, outcome: Outcome) -> None:
+        """Whoever the context wants told of the call: that goes on without it."""
+        context, texts = self._context, self._texts
+        if context is None or texts is None or not context.after_call:
+            return
+        facts = call_facts(self.call_id, self.context_name, context.language, self.channel, texts.variables)
+        record = call_record(facts, outcome.value, self.began_at, self._report.spoken)
+        self._services.after_calls.call_ended(record, self._services.toolbox.after_call(context.after_call))
 
     async def _serve(self) -> Outcome:
         connecting = asyncio.create_task(self._connect(), name=f"connect-{self.call_id}")
@@ -332,6 +346,8 @@ class Call:
         choice = self._choose_context(variables, now)
         self.context_name, context = choice.name, choice.context
         self._context = context
+        facts = call_facts(self.call_id, choice.name, context.language, self.channel, variables)
+        asked = services.toolbox.before_call(context.before_call)
         texts = context.for_call(
             call_id=self.call_id,
             now=now,
@@ -340,6 +356,7 @@ class Call:
             caller_number=self.channel.caller_number,
             dialed_number=self.channel.exten,
             dialplan=variables,
+            lookups=await look_up_all(asked, facts, deadline_s=context.before_call_s),
         )
         self._texts = texts
         self._report.started(self.channel, self.context_name)
@@ -449,6 +466,7 @@ class Call:
     async def _variables(self) -> dict[str, str]:
         """The channel's AI_* variables: those that choose, and those that some persona's texts name."""
         named = {name.upper() for context in self._services.contexts.values() for name in context.dialplan_variables}
+        named |= {name.upper() for name in self._services.toolbox.dialplan_variables}
         wanted = (*channels.CALL_VARIABLES, *sorted(named))
         return await channels.get_variables(self._services.ari, self.channel.id, wanted)
 
@@ -583,9 +601,9 @@ class Call:
         """Everything this call made, in the order that leaves no sound and no event behind."""
         self.keys.call_over()
         await self._tried(self.control.close(caller_is_there=outcome not in _WITHOUT_CALLER))
-        await self._tried(self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis))
-        if self._media is not None:
+        if self._media is not None:  # first: Asterisk waits for an AudioSocket that a fault left without ticks
             await self._tried(self._media.close())
+        await self._tried(self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis))
         if self._semantic is not None:
             await self._tried(self._semantic.close())
         if self._provider is not None:
