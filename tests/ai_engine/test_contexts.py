@@ -41,6 +41,25 @@ def test_a_context_is_named_by_its_file(folder):
     assert set(load_contexts(folder)) == {"clinic"}
 
 
+class Known:
+    names = ("to_sales", "crm")
+
+    def knows(self, name: str) -> bool:
+        return name in self.names or name.startswith("crm_")
+
+
+def test_a_tool_that_the_settings_do_not_have_is_named_with_file_and_line(folder):
+    write(folder, MINIMAL + "tools:\n  - to_sales\n  - crm_find\n  - to_sale\n")
+    assert load_contexts(folder)["default"].tools == ("to_sales", "crm_find", "to_sale"), "without settings"
+    with pytest.raises(ConfigError) as error:
+        load_contexts(folder, Known())
+    assert str(error.value) == (
+        f"{folder / 'default.yaml'}:6: `tools`: no tool named 'to_sale'; did you mean 'to_sales'?"
+    )
+    write(folder, MINIMAL + "tools: [to_sales, crm_find]\n")
+    assert load_contexts(folder, Known())["default"].tools == ("to_sales", "crm_find")
+
+
 def test_an_unknown_key_is_named_with_file_line_and_the_nearest_valid_one(folder):
     text = complaint(folder, MINIMAL + "known_answers:\n  acept_score: 0.5\n")
     assert f"{folder / 'default.yaml'}:4" in text

@@ -19,6 +19,7 @@ from voice_wire.messages import (
     Error,
     LlmDelta,
     LlmRequest,
+    LlmToolResponse,
     Ping,
     Pong,
     SttDrop,
@@ -54,6 +55,8 @@ class StandInServer:
         self.connections: set[ServerConnection] = set()
         self.answers_pings = True
         self.reply = ["Hel", "lo."]
+        self.tool_calls: list = []
+        """What requests that offer tools are answered with."""
         self.chunks = [b"abc", b"def"]
         self.tts_format = None
         self.streams_begun: list[int] = []
@@ -190,6 +193,11 @@ class _Session:
             return
         if kind == "tts":
             await self.speak(message)
+        elif kind == "llm" and message.tools and self.server.tool_calls:
+            called = LlmToolResponse(request_id=request_id, text="", tool_calls=self.server.tool_calls)
+            await self.tell(called.model_copy(update={"finish_reason": "tool_calls", "protocol_version": 3}))
+            await self.tell(Done(request_id=request_id, finish_reason="tool_calls"))
+            return
         elif kind == "llm":
             await self.tell(LlmDelta(request_id=request_id, text=self.server.reply[0]))
         if kind in self.server.hold:
