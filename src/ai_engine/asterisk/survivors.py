@@ -213,11 +213,12 @@ class Survivors:
         if not made and not self.peers.trusted(app.name):
             return  # a name that fits our pattern and is none of an engine's
         callers = [c for c in channels if c.id in app.channel_ids and c.in_stasis and not c.id.startswith(FAMILY)]
-        flowing = await self._flowing(callers)
+        bridge_of = {member: bridge for bridge in bridges for member in bridge.channel_ids if bridge.id in own_bridges}
+        # Who is in no bridge may hear hold music, which is Asterisk's and no sign of an engine's life.
+        flowing = await self._flowing([caller for caller in callers if caller.id in bridge_of])
         now = self._clock()
         if self.peers.alive(app.name, now):
             return
-        bridge_of = {member: bridge for bridge in bridges for member in bridge.channel_ids if bridge.id in own_bridges}
         silent_s = self.peers.silent_s(app.name, now)
 
         def ours(key: str) -> bool:

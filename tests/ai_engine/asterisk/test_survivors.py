@@ -144,6 +144,27 @@ async def test_an_engine_whose_sound_still_flows_has_only_lost_asterisk(server: 
     assert MEDIA in server.channels
 
 
+async def test_hold_music_is_no_sign_of_life(server: AriStandIn) -> None:
+    """Asterisk plays it to a caller whose engine died while a colleague was asked to take him."""
+    with_dead_engine(server, "c1")
+    server.bridges[BRIDGE] = bridge(BRIDGE, MEDIA)
+    server.channels["parley-parley_dead-2-callee1-leg"] = channel("parley-dead-2-callee1-leg", app=DEAD)
+    rtp(server, ["c1"], flows=True)
+    engine = Engine(server, DEAD)
+    await engine.run(until=lambda: engine.rescued and set(server.channels) == {"c1", "stranger"})
+    assert engine.rescued == ["adopted"]
+
+
+async def test_a_leg_that_was_transferred_talks_on_when_its_engine_dies(server: AriStandIn) -> None:
+    with_dead_engine(server, "c1")
+    leg = "parley-parley_dead-2-callee1-leg"
+    server.channels[leg] = channel(leg, app=None)
+    server.bridges["basic"] = bridge("basic", leg, "stranger")
+    engine = Engine(server, DEAD)
+    await engine.run(until=lambda: MEDIA not in server.channels and BRIDGE not in server.bridges)
+    assert leg in server.channels
+
+
 async def test_without_room_a_caller_goes_to_the_dialplan(server: AriStandIn) -> None:
     with_dead_engine(server, "c1")
     engine = Engine(server, DEAD, room=0)
