@@ -14,13 +14,16 @@ from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.components.options import Options
 from ai_engine.providers.components.stt.local import local_speech_to_text
 from ai_engine.providers.components.stt.openai import openai_speech_to_text
+from ai_engine.providers.components.stt.wyoming import wyoming_speech_to_text
 from ai_engine.providers.components.tts.local import local_text_to_speech
 from ai_engine.providers.components.tts.openai import openai_text_to_speech
+from ai_engine.providers.components.tts.wyoming import wyoming_text_to_speech
 from ai_engine.providers.services import CallScope
 
 SPEECH_TO_TEXT: Final[dict[str, Callable[[CallScope, Options], SpeechToText]]] = {
     "local": local_speech_to_text,
     "openai": openai_speech_to_text,
+    "wyoming": wyoming_speech_to_text,
 }
 LANGUAGE_MODELS: Final[dict[str, Callable[[CallScope, Options], LanguageModel]]] = {
     "local": local_language_model,
@@ -30,6 +33,7 @@ LANGUAGE_MODELS: Final[dict[str, Callable[[CallScope, Options], LanguageModel]]]
 TEXT_TO_SPEECH: Final[dict[str, Callable[[CallScope, Options], TextToSpeech]]] = {
     "local": local_text_to_speech,
     "openai": openai_text_to_speech,
+    "wyoming": wyoming_text_to_speech,
 }
 
 
