@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ai_engine.providers.components.component import LanguageModel, SpeechToText, TextToSpeech
 from ai_engine.providers.components.llm.anthropic import anthropic_language_model
 from ai_engine.providers.components.llm.local import local_language_model
+from ai_engine.providers.components.llm.ollama import ollama_language_model
 from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.components.options import Options
 from ai_engine.providers.components.stt.local import local_speech_to_text
@@ -29,6 +30,7 @@ LANGUAGE_MODELS: Final[dict[str, Callable[[CallScope, Options], LanguageModel]]]
     "local": local_language_model,
     "openai": openai_language_model,
     "anthropic": anthropic_language_model,
+    "ollama": ollama_language_model,
 }
 TEXT_TO_SPEECH: Final[dict[str, Callable[[CallScope, Options], TextToSpeech]]] = {
     "local": local_text_to_speech,
