@@ -15,6 +15,7 @@ from ai_engine.live_events import LiveEvents
 from ai_engine.media.line_quality import COUNTED, LineQuality
 from ai_engine.media.recording_folder import PART
 from ai_engine.metrics import Metrics
+from ai_engine.tools.call_hooks import Spoken
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,8 @@ class CallReport:
     def __init__(self, call_id: str, metrics: Metrics, live: LiveEvents, notes: CallNotes | None = None) -> None:
         """`notes`: None where no history is kept."""
         self.turns = 0
+        self.spoken: list[Spoken] = []
+        """What was said so far, of the agent's only what was heard."""
         self._call_id = call_id
         self._metrics = metrics
         self._live = live
@@ -52,6 +55,7 @@ class CallReport:
         """Something the conversation wants known."""
         match decision:
             case CallerTurn(turn, text):
+                self.spoken.append(Spoken("caller", text))
                 self._log.info("caller_turn", turn=turn, text=text)
                 self._publish("caller_turn", turn=turn, text=text)
                 if self._notes is not None:
@@ -129,6 +133,8 @@ class CallReport:
 
     def _agent_turn(self, turn: AgentTurn) -> None:
         self.turns += 1
+        if turn.text:
+            self.spoken.append(Spoken("agent", turn.text))
         spoken_until = turn.timeline.get("speech_end")
         timeline_ms: dict[str, float] = {}
         if spoken_until is not None:

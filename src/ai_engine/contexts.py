@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from ai_engine.business_hours import BusinessHours
 from ai_engine.config_file import ConfigError, Document, read_document, validate
+from ai_engine.context_hooks import KnownHooks, wrong_hooks
 from ai_engine.context_parts import (
     DialedNumbers,
     FallbackPolicy,
@@ -164,6 +165,13 @@ class Context(Part):
     """Said to a caller there is no room for, with `calls.when_full: message`; then he is hung up."""
     no_information: Line = HONEST_LINE
     """Said instead of a fact the language model made up."""
+    before_call: tuple[str, ...] = ()
+    """Names of the settings' `tools` of kind `http` that are asked before the call is answered; the texts take what
+    they find as `{lookup_…}` (docs/tools.md)."""
+    before_call_s: float = Field(default=0.8, gt=0, le=5)
+    """So much longer the caller hears ringing for them at the most; what has not come by then has its default."""
+    after_call: tuple[str, ...] = ()
+    """Names of the settings' `tools` of the kinds `http` and `email` that are told of each call when it has ended."""
     tools: tuple[str, ...] = ()
     """Names of the settings' `tools` that the language model may use in calls with this context; no others are run."""
     silence_policy: SilencePolicy = SilencePolicy()
@@ -243,14 +251,17 @@ class Context(Part):
         dialed_number: str = "",
         dialplan: Mapping[str, str] = MappingProxyType({}),
         hours: BusinessHours | None = None,
+        lookups: Mapping[str, str] = MappingProxyType({}),
     ) -> CallTexts:
-        """This persona in one call. `dialplan` are the channel's `AI_*` variables by their own names.
+        """This persona in one call. `dialplan` are the channel's `AI_*` variables by their own names, `lookups` what
+        was found before the call, by `lookup_…`.
 
         `now` needs a time zone. `hours` are those that chose the context; None: its own.
         """
         hours = hours or self.hours
         now = now.astimezone(hours.zone) if hours is not None else now
         values = {name.lower(): value for name, value in dialplan.items() if name.upper().startswith("AI_")}
+        values |= lookups
         values |= {
             "caller_name": caller_name,
             "caller_number": caller_number,
@@ -347,13 +358,13 @@ def load_contexts(folder: Path, tools: KnownTools | None = None) -> dict[str, Co
     if not complaints:
         complaints = list(_do_not_go_together(contexts, documents))
         if tools is not None:
-            complaints += _unknown_tools(contexts, documents, tools)
+            complaints += [*_unknown_tools(contexts, documents, tools), *wrong_hooks(contexts, documents, tools)]
     if complaints:
         raise ConfigError("\n".join(complaints))
     return contexts
 
 
-class KnownTools(Protocol):
+class KnownTools(KnownHooks, Protocol):
     """The tools of the settings, by their names."""
 
     @property

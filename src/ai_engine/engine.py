@@ -48,6 +48,7 @@ from ai_engine.providers.services import ProviderFactory, Services
 from ai_engine.reception import Reception
 from ai_engine.recording_setup import announced, check_action, make_recorder
 from ai_engine.settings import Settings
+from ai_engine.tools.call_hooks import AfterCalls
 from ai_engine.tools.registry import Toolbox, ToolServices
 from voice_wire.audio import AudioFormat
 
@@ -226,6 +227,8 @@ class Engine:
         owned.push_async_callback(shared.clients.close)
         owned.push_async_callback(self._tool_clients.close)
         owned.push_async_callback(self._toolbox.stop)
+        after_calls = AfterCalls(on_done=lambda tool, how: self.metrics.after_calls.labels(tool, how).inc())
+        owned.push_async_callback(after_calls.stop)
         await self._toolbox.start()
         self._factories = {
             name: make_factory(name, provider.kind, provider.options, shared)
@@ -251,6 +254,7 @@ class Engine:
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=self._report,
             toolbox=self._toolbox,
+            after_calls=after_calls,
             turn_ending=turn_ending,
             recorder=self._recorder,
             voice_levels=VoiceLevels(settings.media.agent_level_dbfs),

@@ -79,6 +79,8 @@ OTHER_PREFIXES = (
     "ELEVENLABS_",
     "GOOGLE_",
     "ANTHROPIC_",
+    "SMTP_",
+    "TOOL_",
     "COMPOSE_",
     "TZ",
 )

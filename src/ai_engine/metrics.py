@@ -52,6 +52,12 @@ class Metrics:
         self.tool_time = Histogram(
             "parley_tool_seconds", "How long tools ran, by name.", ["tool"], buckets=LATENCY_BUCKETS_S, registry=r
         )
+        self.after_calls = Counter(
+            "parley_after_call_deliveries",
+            "Deliveries after calls, by the tool's name and by what came of it: delivered, failed, dropped.",
+            ["tool", "outcome"],
+            registry=r,
+        )
         self.calls_refused = Counter(
             "parley_calls_refused",
             "Calls not taken, by reason and by what became of the caller.",

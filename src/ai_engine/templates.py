@@ -19,10 +19,10 @@ CALL_VARIABLES: Final = (
     *("open_now", "hours_today", "next_opening"),
 )
 """Every call has these, the last three where business hours chose its context. `ai_…` is a dialplan variable `AI_…` of
-the call, empty where it was not set."""
+the call, empty where it was not set; `lookup_…` what a tool of the context's `before_call` found."""
 
 MAX_VALUE_CHARACTERS: Final = 200
-_DIALPLAN_VARIABLE: Final = re.compile(r"ai_[a-z0-9_]+\Z")
+_OTHER_VARIABLE: Final = re.compile(r"(ai|lookup)_[a-z0-9_]+\Z")
 _SPACES: Final = re.compile(r"\s+")
 
 
@@ -84,7 +84,7 @@ def clean_value(value: str) -> str:
 def _check(name: str, spec: str | None, conversion: str | None) -> None:
     if spec or conversion:
         raise TemplateError(f"`{{{name}}}` takes no format; write {{{name}}} alone")
-    if name in CALL_VARIABLES or _DIALPLAN_VARIABLE.match(name):
+    if name in CALL_VARIABLES or _OTHER_VARIABLE.match(name):
         return
     near = difflib.get_close_matches(name.lower(), CALL_VARIABLES, n=1, cutoff=0.6)
     known = ", ".join(CALL_VARIABLES)

@@ -47,6 +47,40 @@ class Known:
     def knows(self, name: str) -> bool:
         return name in self.names or name.startswith("crm_")
 
+    def lookups(self, name: str) -> frozenset[str] | None:
+        return {"crm": frozenset({"name"}), "to_sales": frozenset()}.get(name)
+
+    def takes_calls(self, name: str) -> bool:
+        return name == "crm"
+
+
+def test_what_is_done_before_and_after_calls_is_checked_with_file_and_line(folder):
+    write(folder, MINIMAL.replace("Hello", "Hello {lookup_name}{lookup_age}")
+          + "before_call: [crm]\nafter_call: [crm]\n")  # fmt: skip
+    with pytest.raises(ConfigError, match=r"`greeting` holds \{lookup_age\}, but no tool of `before_call` gives it"):
+        load_contexts(folder, Known())
+    write(folder, MINIMAL + "before_call:\n  - crm\n  - to_sales\n  - mail\nafter_call: [crm, to_sales]\n")
+    with pytest.raises(ConfigError) as error:
+        load_contexts(folder, Known())
+    where = folder / "default.yaml"
+    line = len(MINIMAL.splitlines())
+    assert str(error.value).splitlines() == [
+        f"{where}:{line + 3}: `before_call`: 'to_sales' looks nothing up; give it `variables`",
+        f"{where}:{line + 4}: `before_call`: 'mail' is no tool of the settings of kind `http`",
+        f"{where}:{line + 5}: `after_call`: 'to_sales' is no tool of the settings of kind `http` or `email`",
+    ]
+
+
+def test_what_was_looked_up_is_a_variable_and_cannot_replace_the_calls_own(folder):
+    write(folder, MINIMAL.replace("Hello", "Hello {lookup_name} {caller_number}") + "before_call: [crm]\n")
+    context = load_contexts(folder, Known())["default"]
+    assert context.before_call_s == 0.8
+    texts = context.for_call(
+        call_id="c", now=NOW, caller_number="100", lookups={"lookup_name": "Ann\n{now}", "caller_number": "1"}
+    )
+    assert texts.greeting.startswith("Hello Ann {now} 100")
+    assert texts.variables["lookup_name"] == "Ann {now}"
+
 
 def test_a_tool_that_the_settings_do_not_have_is_named_with_file_and_line(folder):
     write(folder, MINIMAL + "tools:\n  - to_sales\n  - crm_find\n  - to_sale\n")

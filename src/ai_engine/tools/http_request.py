@@ -118,7 +118,9 @@ class HttpRequest:
             raise ConfigError(f"{what}: {error}") from None
         self._keys = {header: secret_header(what, text, services.environment) for header, text in options.keys.items()}
         headers = frozenset[str]().union(*(text.variables for text in self._headers.values()))
-        self._check(what, self._url.variables | in_body | headers)
+        self.variables = self._url.variables | in_body | headers
+        """Those that the request names."""
+        self._check(what, self.variables)
         self.summary = checked_summary(options.summary, services, what)
         self.spec = ToolSpec(name, f"Sends a request to {self._destination.host}.", options.parameters)
         self.timeout_s = options.timeout_s

@@ -27,6 +27,7 @@ from ai_engine.tools import (
     send_dtmf,
 )
 from ai_engine.tools.arguments import SchemaUnusable, check_schema
+from ai_engine.tools.call_hooks import AfterCall, BeforeCall
 from ai_engine.tools.tool import Tool, ToolCallScope, ToolResult, ToolSource, ToolSpec
 
 log = structlog.get_logger(__name__)
@@ -114,6 +115,31 @@ class Toolbox:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._made)
+
+    def lookups(self, name: str) -> frozenset[str] | None:
+        """The variables that it gives before a call; None where it is no such tool."""
+        made = self._made.get(name)
+        return frozenset(made.lookup_variables) if isinstance(made, BeforeCall) else None
+
+    def takes_calls(self, name: str) -> bool:
+        """Whether it can be told of a call that has ended."""
+        return isinstance(self._made.get(name), AfterCall)
+
+    def before_call(self, names: Iterable[str]) -> list[BeforeCall]:
+        """Those that look something up before a call."""
+        found: list[object] = [self._made.get(name) for name in names]
+        return [made for made in found if isinstance(made, BeforeCall)]
+
+    def after_call(self, names: Iterable[str]) -> list[tuple[str, AfterCall]]:
+        """Those that are told of a call after it, each with its name."""
+        found: list[tuple[str, object]] = [(name, self._made.get(name)) for name in names]
+        return [(name, made) for name, made in found if isinstance(made, AfterCall)]
+
+    @property
+    def dialplan_variables(self) -> frozenset[str]:
+        """The `ai_…` variables of calls that tools use."""
+        requests = [made for made in self._made.values() if isinstance(made, http_request.HttpRequest)]
+        return frozenset(name for made in requests for name in made.variables if name.startswith("ai_"))
 
     def _named(self, name: str) -> tuple[Tool, ...]:
         made = self._made.get(name)
