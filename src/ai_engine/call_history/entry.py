@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 TableName = Literal["calls", "lines", "tools", "moments"]
@@ -41,4 +42,4 @@ def fit(value: Any) -> Any:
         return {fit(str(key)): fit(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [fit(item) for item in value]
-    return value
+    return value if value is None or isinstance(value, datetime) else fit(str(value))

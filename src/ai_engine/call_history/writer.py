@@ -15,8 +15,7 @@ from itertools import islice
 from typing import Final, Literal, Protocol
 
 import structlog
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from ai_engine.call_history.entry import Entry
 from ai_engine.call_history.schema import SchemaTooNew
@@ -124,7 +123,8 @@ class HistoryWriter:
         while True:
             await self._something.wait()
             if self._waiting:
-                await self._pause(self._gather_s)
+                if len(self._waiting) < BATCH:
+                    await self._pause(self._gather_s)
                 if await self._write_some():
                     retry_s = self._first_retry_s
                 else:
@@ -152,13 +152,11 @@ class HistoryWriter:
         try:
             await self._store.open()
             await self._store.write(batch)
-        except (IntegrityError, DataError) as error:
-            return await self._write_one_by_one(batch, error)
-        except (DBAPIError, PoolTimeout, OSError, SchemaTooNew) as error:  # TimeoutError is an OSError
+        except Exception as error:  # noqa: BLE001 - root of the task: whatever it is, it is told and tried again
+            if _is_refusal(error):
+                return await self._write_one_by_one(batch, error)
             self._failed(error)
             return False
-        except Exception as error:  # noqa: BLE001 - root of the task: one entry's fault must not keep the others back
-            return await self._write_one_by_one(batch, error)
         self._done(len(batch))
         return True
 
@@ -169,7 +167,7 @@ class HistoryWriter:
             try:
                 await self._store.write([entry])
             except Exception as error:  # noqa: BLE001 - as above
-                if isinstance(error, DBAPIError | PoolTimeout | OSError) and not _is_refusal(error):
+                if not _is_refusal(error):
                     self._failed(error)
                     return False
                 self._refused(entry, error)
@@ -205,7 +203,9 @@ class HistoryWriter:
 
 
 def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, IntegrityError | DataError)
+    """Of the entry, however often it is tried."""
+    inner = error.orig if isinstance(error, StatementError) and not isinstance(error, DBAPIError) else error
+    return isinstance(inner, IntegrityError | DataError | ValueError | TypeError | OverflowError)
 
 
 def _words(error: Exception) -> str:

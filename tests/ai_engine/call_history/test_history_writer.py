@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import structlog
 from sample_calls import SampleCall, sample_call
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from ai_engine.call_history.entry import Entry
 from ai_engine.call_history.queries import CallFilter, Query, list_calls, one_call
@@ -263,6 +264,28 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(tmp_path: Path) ->
         await written(writer)
         assert await one_call(store, "c1") is not None
     await store.close()
+
+
+async def test_a_server_that_throws_everybody_out_loses_nothing(postgres: str) -> None:
+    store = HistoryStore(postgres)
+    await store.open()
+    for n in range(5):
+        await store.delete_call(f"c{n}")
+    other = create_async_engine(postgres.replace("postgresql:", "postgresql+asyncpg:"))
+    async with writing(store) as (writer, told):
+        for n in range(5):
+            for one in sample_call(f"c{n}").entries:
+                writer.put(one)
+            async with other.connect() as connection:
+                await connection.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+                )
+        await written(writer)
+    found = [await one_call(store, f"c{n}") for n in range(5)]
+    await other.dispose()
+    await store.close()
+    assert all(call is not None and len(call["lines"]) == 3 for call in found)
+    assert told.lost == {}
 
 
 async def test_lines_of_a_call_that_was_deleted_meanwhile_are_left_out(tmp_path: Path) -> None:
