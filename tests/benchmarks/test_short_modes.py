@@ -38,7 +38,12 @@ async def test_a_benchmark_runs(module: str, arguments: list[str], name: str) ->
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:  # it would keep the machine busy under the tests that follow
+            process.kill()
+            await process.wait()
     last = out.decode().strip().rpartition("\n")[2]
     assert last.startswith("{"), err.decode()[-2000:]
     assert json.loads(last)["benchmark"] == name
