@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import cast
+from unittest.mock import MagicMock
 
 import pytest
 
-from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.events import Channel, StasisStart
 from ai_engine.asterisk.ids import OwnIds
-from ai_engine.call import CallServices
 from ai_engine.media.lines import MediaError
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.transport import Frame, FrameKind, MediaTransport
@@ -56,9 +54,9 @@ def media() -> Iterator[MediaLoop]:
 
 
 def message_call(media: MediaLoop) -> MessageCall:
-    services = SimpleNamespace(ari=cast(AriClient, None), ids=OwnIds("parley"), media=media)
+    services = MagicMock(ids=OwnIds("parley"), media=media)
     start = StasisStart(Channel("caller", "PJSIP/100-1", "Up"))
-    return MessageCall(start, cast(Lane, None), cast(CallServices, services))
+    return MessageCall(start, cast(Lane, None), services)
 
 
 async def test_the_message_is_said_to_its_end(media: MediaLoop) -> None:
