@@ -148,7 +148,7 @@ async def test_hold_music_is_no_sign_of_life(server: AriStandIn) -> None:
     """Asterisk plays it to a caller whose engine died while a colleague was asked to take him."""
     with_dead_engine(server, "c1")
     server.bridges[BRIDGE] = bridge(BRIDGE, MEDIA)
-    server.channels["parley-parley_dead-2-callee1-leg"] = channel("parley-dead-2-callee1-leg", app=DEAD)
+    server.channels["parley-parley_dead-2-callee1-leg"] = channel("parley-parley_dead-2-callee1-leg", app=DEAD)
     rtp(server, ["c1"], flows=True)
     engine = Engine(server, DEAD)
     await engine.run(until=lambda: engine.rescued and set(server.channels) == {"c1", "stranger"})
