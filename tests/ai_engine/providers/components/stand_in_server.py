@@ -95,7 +95,7 @@ class StandInServer:
         return [message for message in self.received if isinstance(message, kind)]
 
     async def wait_for(self, kind: type, count: int = 1) -> list:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             while len(found := self.of(kind)) < count:
                 await asyncio.sleep(0.005)
         return found
