@@ -1,0 +1,229 @@
+"""Which tool a caller's words get: `python -m benchmarks.tool_choice [--way local|openai|both] [--short] [--show]`.
+
+Each utterance of `benchmarks/data/tool_utterances.yaml` is put to a language model as the engine puts it, with the same
+tools: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` and the like choose the model), and through
+OpenAI's API: `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's own server with the embedded
+model where none is named. Counted are the right tool, the right arguments, and no call where none is meant; a call that
+was not meant is worse than one that was missed. `cost_ms` is what tools add to the first word of an answer that needs
+none (median of pairs, with and without). Prints a table and one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import yaml
+
+from ai_engine.conversation.rendered import RenderedSpeech
+from ai_engine.providers.components.component import LanguageModel, ToolWanted
+from ai_engine.providers.components.llm.local import LocalLanguageModel
+from ai_engine.providers.components.llm.openai import openai_language_model
+from ai_engine.providers.components.local_socket import LocalSocket, LocalSocketSettings
+from ai_engine.providers.provider import CallInfo
+from ai_engine.providers.services import CallScope, Services
+from ai_engine.tools.arguments import complaint
+from ai_engine.tools.tool import ToolSpec
+from local_ai_server.app import build_app
+from local_ai_server.catalog import find_model
+from local_ai_server.main import HttpServer, uvicorn_config
+from local_ai_server.settings import read_settings
+from local_ai_server.switchboard import Switchboard
+from voice_core.history import Message
+from voice_wire.audio import MULAW_8K
+from voice_wire.messages import Sampling
+
+DATA = Path(__file__).with_name("data") / "tool_utterances.yaml"
+EMBEDDED = "SmolLM2-135M-Instruct-Q8_0"
+_SAMPLING = Sampling(temperature=0.0, max_tokens=200)
+_FIGURES = ("meant", "tool", "arguments", "missed", "other", "refused", "not_meant", "left", "unmeant")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    said: str
+    tool: str
+    """`none`: an answer in words."""
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Questions:
+    prompt: str
+    tools: tuple[ToolSpec, ...]
+    utterances: tuple[Utterance, ...]
+
+
+def read_questions(path: Path = DATA) -> Questions:
+    """The set, as it is written."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tools = tuple(ToolSpec(tool["name"], tool["description"].strip(), tool["parameters"]) for tool in data["tools"])
+    utterances = tuple(Utterance(u["said"], u["tool"], u.get("arguments", {})) for u in data["utterances"])
+    return Questions(data["prompt"].strip(), tools, utterances)
+
+
+def verdict(utterance: Utterance, called: ToolWanted | None, tools: Sequence[ToolSpec]) -> str:
+    """`arguments`: right tool and arguments; `tool`: the tool only; `refused`: the engine would not run it."""
+    if called is None:
+        return "left" if utterance.tool == "none" else "missed"
+    spec = next((tool for tool in tools if tool.name == called.name), None)
+    try:
+        arguments = json.loads(called.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if spec is None or complaint(spec.parameters, arguments) is not None:
+        return "refused"
+    if utterance.tool == "none":
+        return "unmeant"
+    if called.name != utterance.tool:
+        return "other"
+    return "arguments" if utterance.arguments.items() <= arguments.items() else "tool"
+
+
+async def first_of(
+    llm: LanguageModel, questions: Questions, said: str, tools: Sequence[ToolSpec]
+) -> tuple[ToolWanted | None, float]:
+    """The tool that is wanted, if any, and the milliseconds until that or the first word came."""
+    messages = [Message("system", questions.prompt), Message("user", said)]
+    began = time.perf_counter()
+    first_ms = 0.0
+    async with llm.reply(messages, sampling=_SAMPLING, speculative=False, tools=tools) as output:
+        async for piece in output:
+            first_ms = first_ms or 1000 * (time.perf_counter() - began)
+            if isinstance(piece, ToolWanted):
+                return piece, 1000 * (time.perf_counter() - began)
+            if not tools:
+                break
+    return None, first_ms or 1000 * (time.perf_counter() - began)
+
+
+async def measure(way: str, llm: LanguageModel, questions: Questions, *, show: bool) -> dict[str, Any]:
+    """Counts for one model."""
+    counts: Counter[str] = Counter()
+    times_ms: list[float] = []
+    costs_ms: list[float] = []
+    await llm.start()
+    await first_of(llm, questions, "Hello.", questions.tools)  # the prompt is read
+    for utterance in questions.utterances:
+        _, plain_ms = await first_of(llm, questions, utterance.said, ())
+        called, took_ms = await first_of(llm, questions, utterance.said, questions.tools)
+        found = verdict(utterance, called, questions.tools)
+        counts[found] += 1
+        counts["meant" if utterance.tool != "none" else "not_meant"] += 1
+        (costs_ms if called is None else times_ms).append(took_ms - plain_ms if called is None else took_ms)
+        if show:
+            print(f"{found:10} {utterance.tool:14}{called.name if called else 'none':14}{utterance.said}")
+    counts["tool"] += counts["arguments"]  # whoever had the arguments right had the tool right
+    return {
+        "way": way,
+        **{name: counts[name] for name in _FIGURES},
+        "call_ms": round(statistics.median(times_ms)) if times_ms else None,
+        "cost_ms": round(statistics.median(costs_ms)) if costs_ms else None,
+    }
+
+
+@asynccontextmanager
+async def local_model(changes: Mapping[str, str]) -> AsyncIterator[LanguageModel]:
+    """By local_ai_server, in this process but for its model's worker."""
+    named = {"LOCAL_AI_MODE": "full", "ENABLE_STT": "false", "ENABLE_TTS": "false", **changes}
+    settings = read_settings(Path("no.env"), named)
+    switchboard = Switchboard.from_settings(settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(uvicorn_config(build_app(settings, switchboard), settings))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    calls_socket = LocalSocket(
+        LocalSocketSettings(url=f"ws://127.0.0.1:{listener.getsockname()[1]}/", answer_timeout_s=120),
+        call_id="benchmark",
+    )
+    try:
+        await switchboard.start()
+        yield LocalLanguageModel(calls_socket)
+    finally:
+        await calls_socket.close()
+        server.should_exit = True
+        await serving
+        await switchboard.stop()
+
+
+@asynccontextmanager
+async def openai_model(url: str, model: str | None, key: str | None) -> AsyncIterator[LanguageModel]:
+    """By a server of OpenAI's API."""
+    with tempfile.TemporaryDirectory() as folder:
+        services = Services("", "", RenderedSpeech(Path(folder)), environment=dict(os.environ))
+        call = CallInfo("benchmark", "default", "", "en", None, MULAW_8K)
+        options: dict[str, Any] = {"base_url": url, "timeout_s": 120, "model": model, "key": key}
+        try:
+            yield openai_language_model(CallScope(call, services), options)
+        finally:
+            await services.clients.close()
+
+
+@asynccontextmanager
+async def llama_server_model(name: str) -> AsyncIterator[LanguageModel]:
+    """By llama.cpp's own server with a model of the catalogue, on a free port of loopback."""
+    import xllamacpp  # noqa: PLC0415 - native code, only when asked for
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(find_model(name))
+    parameters.n_parallel, parameters.n_ctx = 1, 4096
+    parameters.hostnames, parameters.port, parameters.use_jinja = ["127.0.0.1"], 0, True
+    parameters.ui, parameters.fit_params, parameters.verbosity = False, False, 0
+    server: Any = xllamacpp.Server(parameters)
+    async with openai_model(f"{server.listening_address.rstrip('/')}/v1", None, None) as model:
+        yield model
+
+
+async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    questions = read_questions()
+    if options.short:
+        few = (*questions.utterances[:1], *questions.utterances[-1:])
+        questions = Questions(questions.prompt, questions.tools, few)
+    ways: list[tuple[str, AbstractAsyncContextManager[LanguageModel]]] = []
+    if options.way in ("local", "both"):
+        ways.append(("local", local_model(dict(pair.split("=", 1) for pair in options.set))))
+    if options.way in ("openai", "both"):
+        given = openai_model(options.openai, options.model, options.key) if options.openai else None
+        ways.append(("openai", given or llama_server_model(EMBEDDED)))
+    rows = []
+    for way, opened in ways:
+        async with opened as llm:
+            rows.append(await measure(way, llm, questions, show=options.show))
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--way", choices=("local", "openai", "both"), default="both")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of local_ai_server")
+    parser.add_argument("--openai", metavar="URL", help="a server of OpenAI's API, with its /v1")
+    parser.add_argument("--model", help="as that server names it")
+    parser.add_argument("--key", help="the environment variable that holds its key")
+    parser.add_argument("--show", action="store_true", help="each utterance and what was decided")
+    parser.add_argument("--short", action="store_true", help="only see that it runs")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    rows = asyncio.run(run(options))
+    names = ("way", *_FIGURES, "call_ms", "cost_ms")
+    print("".join(f"{name:>11}" for name in names))
+    for row in rows:
+        print("".join(f"{row[name]!s:>11}" for name in names))
+    print(json.dumps({"benchmark": "tool_choice", "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
