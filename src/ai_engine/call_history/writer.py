@@ -149,11 +149,13 @@ class HistoryWriter:
     async def _write_some(self) -> bool:
         """Whether it got further."""
         batch = list(islice(self._waiting, BATCH))
+        opened = False
         try:
             await self._store.open()
+            opened = True
             await self._store.write(batch)
         except Exception as error:  # noqa: BLE001 - root of the task: whatever it is, it is told and tried again
-            if _is_refusal(error):
+            if opened and _is_refusal(error):
                 return await self._write_one_by_one(batch, error)
             self._failed(error)
             return False
