@@ -390,6 +390,7 @@ class Call:
             language=context.language,
             line=self.control,
             variables=texts.variables,
+            collect_keys=self.keys.collect,
         )
         self._tools = CallTools(runner, scope, provider, self._to_conversation)
         starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")

@@ -33,7 +33,7 @@ class KeyRequests:
     async def collect(self, request: KeyRequest) -> KeysTyped:
         """The caller's next input, whose digits are in `keys.digits`. Its `id` is given here, whatever it was.
 
-        Cancelling it calls the request off. A call that ends cancels it.
+        Cancelling it calls the request off.
         """
         request = replace(request, id=f"keys-{next(self._numbers)}")
         future: asyncio.Future[KeysTyped] = asyncio.get_running_loop().create_future()
@@ -53,6 +53,5 @@ class KeyRequests:
     def call_over(self) -> None:
         """Nobody types any more. Lets go of the call, which holds this."""
         self._to_conversation = _nowhere
-        for future in self._waiting.values():
-            future.cancel()
-        self._waiting.clear()
+        for request_id in tuple(self._waiting):
+            self.ended(KeysTyped(request_id, "call_over"))

@@ -71,9 +71,9 @@ class KeyRequest:
     """Also where nothing else makes them so."""
 
 
-KeysEnd = Literal["complete", "none", "spoke", "set_phrase", "replaced"]
+KeysEnd = Literal["complete", "none", "spoke", "set_phrase", "replaced", "call_over"]
 """How a request ended: with keys; with none in time; the caller spoke instead, or typed a set phrase's key; another
-request took its place."""
+request took its place; the call ended."""
 
 
 class SecretQuestions:

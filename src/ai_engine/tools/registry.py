@@ -17,6 +17,7 @@ from ai_engine.config_file import ConfigError
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.components.options import Options, choose
 from ai_engine.tools import (
+    ask_keys,
     attended_transfer,
     blind_transfer,
     email_summary,
@@ -49,6 +50,7 @@ ToolFactory = Callable[[str, Options, ToolServices], Tool | ToolSource]
 """(the tool's name in the configuration, its options, services) → the tool. Raises `ConfigError`."""
 
 TOOLS: Final[dict[str, ToolFactory]] = {
+    "ask_keys": ask_keys.make,
     "attended_transfer": attended_transfer.make,
     "blind_transfer": blind_transfer.make,
     "email": email_summary.make_email,

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ai_engine.conversation.decisions import Ending
+from ai_engine.conversation.decisions import Ending, KeysTyped
+from ai_engine.conversation.key_input import KeyRequest
 from ai_engine.tools.call_control import CallControl
 from voice_core.history import Message
 
@@ -83,6 +84,8 @@ class ToolCallScope:
     """The call's template variables, those of the dialplan among them."""
     transcript: Sequence[Message] = ()
     """What was said so far: of the agent's only what was heard."""
+    collect_keys: Callable[[KeyRequest], Awaitable[KeysTyped]] | None = None
+    """Waits for the caller's next keys; None where there are none."""
 
 
 class Tool(Protocol):
