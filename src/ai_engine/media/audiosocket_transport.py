@@ -5,7 +5,8 @@ Asterisk's driver waits for the next message with its channel locked, and a paus
 For the same reason the connection is kept going (`keep_going`) from its first moment until the call ticks it.
 
 A message goes out whole or not at all. Asterisk gives a channel up whose message stays unfinished for 5 ms, so where
-the kernel takes a part only, the rest goes first at the next tick.
+the kernel takes a part only, the rest goes first at the next tick; until it has gone nothing else is taken from
+`played`, so that nothing counts as heard that never left.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class AudioSocketTransport(PacedPlayout):
         self._noise = None if comfort_noise_dbfs is None else ComfortNoise(wire, comfort_noise_dbfs)
         self._unsent = b""
         self._unread_ticks = 0
-        self._received = self._sent = self._left_out = 0
+        self._received = self._sent = self._waited_ticks = 0
         self._digits = self._unexpected = self._malformed = 0
 
     # --- the connection -----------------------------------------------------------------------------------------------
@@ -117,7 +118,8 @@ class AudioSocketTransport(PacedPlayout):
             return False
         self._read(now)
         self._queue.get()
-        self._send(self._silent_message, now)
+        if self._takes_more(now):
+            self._send(self._silent_message, now)
         return True
 
     async def close(self) -> None:
@@ -144,7 +146,7 @@ class AudioSocketTransport(PacedPlayout):
             malformed=self._malformed,
             events=self._digits,
             unexpected=self._unexpected,
-            send_errors=self._left_out,
+            send_errors=self._waited_ticks,
             delay_ms=queue.mean_delay_ms,
         )
 
@@ -209,40 +211,53 @@ class AudioSocketTransport(PacedPlayout):
     # --- out ----------------------------------------------------------------------------------------------------------
 
     def transmit(self, now: float) -> bytes | None:
-        """Send the next 20 ms of `played`, or silence; to nowhere as long as nothing is attached."""
+        """Send the next 20 ms of `played`, or silence. Where nobody is there or reads, what is said waits."""
         self._served = True
+        if not self._takes_more(now):
+            return None
         frame = self.played.next_frame(now)
-        sent = self._send(self._quiet() if frame is None else self._header + frame, now)
-        return frame if sent else None
+        self._send(self._quiet() if frame is None else self._header + frame, now)
+        return frame
 
     def _quiet(self) -> bytes:
         return self._silent_message if self._noise is None else self._header + self._noise.frame()
 
-    def _send(self, message: bytes, now: float) -> bool:
-        """False where it was left out: nobody there, or nobody reads."""
+    def _takes_more(self, now: float) -> bool:
+        """Whether all that was sent before has left; False where nobody is there, too."""
         if self._failure is not None:
             raise self._failure
         connection = self._connection
         if connection is None or self._closed or self._ended_at is not None:
             return False
+        if not self._unsent:
+            return True
         try:
-            if self._unsent:
-                self._unsent = self._unsent[connection.send(self._unsent) :]
-            if not self._unsent:
-                self._unsent = message[connection.send(message) :]
-                self._unread_ticks = 0
-                self._sent += 1
-                return True
+            self._unsent = self._unsent[connection.send(self._unsent) :]
         except BlockingIOError:
             pass
         except OSError as error:
             self._lost(error, now)
             return False
-        self._left_out += 1
+        if not self._unsent:
+            self._unread_ticks = 0
+            return True
+        self._waited_ticks += 1
         self._unread_ticks += 1
         if self._unread_ticks >= _UNREAD_TICKS:
             raise self._failed("Asterisk has not read its AudioSocket connection for two seconds")
         return False
+
+    def _send(self, message: bytes, now: float) -> None:
+        """What the kernel does not take of it goes first at the next tick."""
+        connection = self._connection
+        assert connection is not None
+        self._sent += 1
+        try:
+            self._unsent = message[connection.send(message) :]
+        except BlockingIOError:
+            self._unsent = message
+        except OSError as error:
+            self._lost(error, now)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

@@ -90,10 +90,9 @@ def test_one_message_goes_out_each_tick_silence_included(transport: AudioSocketT
 
 def test_transmit_tells_what_of_the_agent_went_out(transport: AudioSocketTransport) -> None:
     transport.play(1, TONE * 2, "beep", 0.0)
-    assert transport.transmit(0.02) is None  # nothing attached
+    assert transport.transmit(0.02) is None  # nothing attached: it waits
     asterisk = Peer(transport)
-    assert transport.transmit(0.04) == TONE
-    assert transport.transmit(0.06) is None
+    assert [transport.transmit(now) for now in (0.04, 0.06, 0.08)] == [TONE, TONE, None]
     asterisk.socket.close()
 
 
@@ -323,6 +322,21 @@ def test_a_peer_that_does_not_read_gets_frames_left_out_and_then_the_transport_f
         transport.receive(200.0)
     asyncio.run(transport.close())
     asterisk.socket.close()
+
+
+@given(st.lists(st.integers(0, 400), max_size=90))
+def test_what_the_kernel_does_not_take_is_said_later_and_is_not_heard(takes: list[int]) -> None:
+    transport, peer = attached(list(takes))
+    said = b"".join(bytes([number]) * 320 for number in range(1, 101))
+    transport.play(1, said, "", 0.0)
+    transport.played.end_turn(1, 0.0)
+    for n in range(200):
+        transport.transmit(n * 0.020)
+        left = len(peer.taken) // 323  # and a message that is under way
+        assert transport.played.heard_ms(1, n * 0.020 + 1) <= 20 * (left + 1)
+    frames = [one.payload for one in AudioSocketParser().feed(peer.taken)]
+    assert b"".join(frames[:100]) == said
+    assert set(frames[100:]) <= {SILENCE}
 
 
 def test_a_peer_that_reads_again_in_time_hears_on() -> None:
