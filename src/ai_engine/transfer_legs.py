@@ -17,7 +17,7 @@ from ai_engine.briefing import Briefing, Persona
 from ai_engine.call_line import CallLine
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.media.line_choice import LineChoice
-from ai_engine.tools.call_control import Consultation
+from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, Consultation
 from ai_engine.transfer import Happened
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 ToConversation = Callable[[Callable[[Conversation, float], object]], None]
 
-JOIN_CONTEXT: Final = "parley-join"
-"""Dialplan context that bridges the caller, in extension `s`, with the channel PARLEY_PEER (docs/transfers.md)."""
 PEER_VARIABLE: Final = "PARLEY_PEER"
 LEG_ARGUMENT: Final = "parley-leg"
 _MUSIC_MODULE: Final = "res_musiconhold.so"
@@ -124,7 +122,9 @@ class TransferLegs:
         caller_id = self._caller.caller_channel_id
         await channels.set_variable(self._ari, caller_id, PEER_VARIABLE, self._callee_id)
         await self._stop_music()
-        await channels.continue_in_dialplan(self._ari, caller_id, context=JOIN_CONTEXT, extension="s", priority=1)
+        await channels.continue_in_dialplan(
+            self._ari, caller_id, context=JOIN_CONTEXT, extension=JOIN_EXTENSION, priority=1
+        )
 
     async def hang_up_callee(self) -> None:
         await channels.hangup(self._ari, self._callee_id)

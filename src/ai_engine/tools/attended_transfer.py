@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from pydantic import Field
 
 from ai_engine.providers.components.options import Options, read_options
-from ai_engine.tools.call_control import Consultation
+from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, Consultation
 from ai_engine.tools.telephony_sentences import sentence
-from ai_engine.tools.tool import Later, ToolCallScope, ToolResult, ToolSpec
+from ai_engine.tools.tool import Later, ToolCallScope, ToolFailed, ToolResult, ToolSpec
 from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices
+
+log = structlog.get_logger(__name__)
 
 _DESCRIPTION: Final = (
     "Asks a colleague whether they can take this call while the caller waits, and connects both if they do; otherwise "
@@ -55,6 +58,9 @@ class AttendedTransfer:
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:
         options = self._options
         target = await chosen(options.destinations, arguments, call, by_dialplan=False)
+        if not await call.line.dialplan_has(JOIN_EXTENSION, JOIN_CONTEXT):
+            log.error("no_join_extension", context=JOIN_CONTEXT, fix="add it to the dialplan: docs/transfers.md")
+            raise ToolFailed("nothing was done: the telephone system is not set up for this")
         said = sentence("asking", call.language, target.spoken) if options.say is None else options.say
         values = {
             "about": " ".join(arguments["about"].split()),

@@ -8,9 +8,13 @@ model where Asterisk refuses. The ends of a call (transfer, hang up) are no meth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from ai_engine.destinations import Target
+
+JOIN_CONTEXT: Final = "parley-join"
+"""Dialplan context that bridges the caller with the channel PARLEY_PEER, in `JOIN_EXTENSION` (docs/transfers.md)."""
+JOIN_EXTENSION: Final = "s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ OUTSIDE = {"kind": "outside", "numbers": ["0Z."]}
 class Line:
     """`CallControl`, written down."""
 
-    extensions: set[str] = field(default_factory=lambda: {"600", "601", "support", "0301234"})
+    extensions: set[str] = field(default_factory=lambda: {"600", "601", "support", "0301234", "s"})
     status: str = "available"
     keys: list[str] = field(default_factory=list)
     asked: list[Target] = field(default_factory=list)
@@ -130,6 +130,14 @@ async def test_an_attended_transfer_asks_the_colleague_after_the_caller_was_told
         "Call from Bo, 0401. He wants to return a bicycle. Press 1 to take the call, or 2 to decline it."
     )
     assert (asked.ring_s, asked.decide_s, asked.music_class) == (12, 60, "jazz")
+
+
+async def test_without_the_extension_that_joins_nobody_is_asked() -> None:
+    """The caller would be hung up on when the colleague accepts."""
+    arguments = {"destination": "ann", "about": "x"}
+    result = await use("attended_transfer", {"destinations": DESTINATIONS}, arguments, Line(extensions={"601"}))
+    assert not result.ok
+    assert result.then is None
 
 
 async def test_a_call_ends_after_a_farewell() -> None:
