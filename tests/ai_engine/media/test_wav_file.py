@@ -59,7 +59,7 @@ def test_only_the_owner_may_read_it_and_it_is_never_written_over(tmp_path):
         WavFile(link, 8000)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cut=st.integers(HEADER_BYTES, HEADER_BYTES + 4 * 8000 * 2), behind=st.integers(0, 40000))
 def test_a_file_cut_at_any_byte_is_read_up_to_there(tmp_path, cut, behind):
     """`behind`: bytes that came after the last header. Both ends of the cut are frames at the nearest."""
