@@ -9,9 +9,9 @@ from ai_engine import call_tools
 from ai_engine.call_tools import CallTools
 from ai_engine.conversation.decisions import AgentTurn, CallerTurn, CarryOut, HangUp, RunTool
 from ai_engine.conversation.follow_ups import ToolDone
-from ai_engine.tools.no_call_control import NoCallControl
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import Later, ToolCallScope, ToolResult, ToolSpec
+from tests.ai_engine.no_call_control import NoCallControl
 from voice_core.history import Message
 
 SPEC = ToolSpec("do", "Does it.", {"type": "object"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,46 +12,12 @@ from ai_engine.providers import answering
 from ai_engine.providers.components.component import ToolWanted
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, StageReached, ToolCall
 from ai_engine.tools.tool import ToolSpec
+from tests.ai_engine.providers.scripted_llm import ScriptedLlm
 from voice_core.history import Message, ToolUse
 
 BOOK = ToolSpec("book", "Books a table.", {"type": "object", "properties": {"people": {"type": "integer"}}})
 LOOK_UP = ToolSpec("look_up", "Looks it up.", {"type": "object"}, filler="Let me look.")
 WANTS_BOOK = ToolWanted("book", '{"people": 2}')
-
-
-class ScriptedLlm:
-    """Answers with the rounds it is given: pieces of text and tools."""
-
-    def __init__(self, *rounds: list) -> None:
-        self.rounds = list(rounds)
-        self.prompts: list[list[Message]] = []
-        self.offered: list[list[str]] = []
-        self.warmed: list[tuple] = []
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    @asynccontextmanager
-    async def reply(self, messages, *, sampling, speculative, tools=()):
-        self.prompts.append(list(messages))
-        self.offered.append([tool.name for tool in tools])
-        yield _Output(self.rounds.pop(0))
-
-    async def warm(self, messages, *, tools=()) -> None:
-        self.warmed.append((list(messages), [tool.name for tool in tools]))
-
-
-class _Output:
-    def __init__(self, pieces: list) -> None:
-        self.pieces = pieces
-
-    def adopt(self) -> None: ...
-
-    async def __aiter__(self):
-        for piece in self.pieces:
-            await asyncio.sleep(0)
-            yield piece
 
 
 class ToolRig(Rig):

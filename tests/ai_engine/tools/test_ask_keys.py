@@ -11,10 +11,10 @@ from ai_engine.conversation.decisions import KeysTyped
 from ai_engine.conversation.key_input import KeyRules
 from ai_engine.key_requests import KeyRequests
 from ai_engine.tools.ask_keys import make
-from ai_engine.tools.no_call_control import NoCallControl
 from ai_engine.tools.registry import TOOLS, ToolServices
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult
 from tests.ai_engine.conversation.virtual_call import VirtualCall
+from tests.ai_engine.no_call_control import NoCallControl
 
 
 async def ask(script: str, *, rules: KeyRules | None = None, **options: object) -> ToolResult:

@@ -8,10 +8,10 @@ import pytest
 
 from ai_engine.config_file import ConfigError
 from ai_engine.settings import ToolSettings
-from ai_engine.tools.no_call_control import NoCallControl
 from ai_engine.tools.registry import TOOLS, Toolbox, ToolServices
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import ToolCallScope, ToolResult, ToolSpec
+from tests.ai_engine.no_call_control import NoCallControl
 
 NOTHING = {"type": "object", "properties": {}}
 

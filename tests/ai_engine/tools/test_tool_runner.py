@@ -9,9 +9,9 @@ import pytest
 import structlog.testing
 
 from ai_engine.tools.arguments import MAX_ARGUMENT_BYTES, SchemaUnusable, check_schema, complaint
-from ai_engine.tools.no_call_control import NoCallControl
 from ai_engine.tools.runner import MAX_RESULT_CHARS, ToolRunner
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult, ToolSpec
+from tests.ai_engine.no_call_control import NoCallControl
 
 TABLE = {
     "type": "object",
