@@ -202,7 +202,7 @@ class Call:
         self.control = TelephoneControl(
             self.call_id,
             self._line,
-            start.channel.context,
+            start.channel,
             services=services,
             lane=lane,
             to_conversation=self._to_conversation,

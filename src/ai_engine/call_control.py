@@ -17,7 +17,7 @@ from ai_engine.asterisk import channels, legs
 from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.errors import AriError, AriNotFound
-from ai_engine.asterisk.events import ChannelHangupRequest, Event, StasisEnd
+from ai_engine.asterisk.events import Channel, ChannelHangupRequest, Event, StasisEnd
 from ai_engine.briefing import Persona
 from ai_engine.call_line import CallLine
 from ai_engine.consultation import ConsultationRun
@@ -54,17 +54,18 @@ class TelephoneControl:
         self,
         call_id: str,
         caller: CallLine,
-        callers_context: str,
+        channel: Channel,
         *,
         services: CallServices,
         lane: Lane,
         to_conversation: ToConversation,
         on_consulted: Callable[[Result, bool], None],
     ) -> None:
-        """`callers_context` is the dialplan's. `on_consulted` hears how a transfer ended, and if its caller is lost."""
+        """`channel` is the caller's. `on_consulted` hears how a transfer ended, and if its caller is lost."""
         self._call_id = call_id
         self._caller = caller
-        self._callers_context = callers_context
+        self._channel = channel
+        self._callers_context = channel.context
         self._services = services
         self._lane = lane
         self.to_conversation = to_conversation
@@ -171,7 +172,7 @@ class TelephoneControl:
             leg_id,
             consultation,
             self._caller,
-            self._callers_context,
+            self._channel,
             services=self._services,
             lane=self._lane,
             to_conversation=self.to_conversation,
@@ -183,15 +184,18 @@ class TelephoneControl:
         self._run = run = ConsultationRun(of_legs, limits, call_id=self._call_id)
         of_legs.happened = run.happened
         try:
-            result = await run.run()
+            result, lost = await run.run(), run.transfer.caller_lost
+        except Exception:  # noqa: BLE001 - root of the transfer's task: the caller goes to the fallback
+            self._log.exception("consultation_broke")
+            result, lost = Result.FAILED, True
         finally:
             self._run = self._legs = None
         if result is Result.TRANSFERRED:
             self._caller.caller_in_stasis = False
-        elif self._caller.caller_in_stasis and not run.transfer.caller_lost and result in _TOLD:
+        elif self._caller.caller_in_stasis and not lost and result in _TOLD:
             told = sentence(_TOLD[result], persona.context.language, consultation.target.spoken)
             self.to_conversation(lambda conversation, now: conversation.say(told, now))
-        self._on_consulted(result, run.transfer.caller_lost)
+        self._on_consulted(result, lost)
         return result
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ai_engine.asterisk import channels, legs
 from ai_engine.asterisk.dispatch import Lane
-from ai_engine.asterisk.events import Event
+from ai_engine.asterisk.events import Channel, Event
 from ai_engine.briefing import Briefing, Persona
 from ai_engine.call_line import CallLine
 from ai_engine.conversation.conversation import Conversation
@@ -39,7 +39,7 @@ class TransferLegs:
         leg_id: str,
         consultation: Consultation,
         caller: CallLine,
-        callers_context: str,
+        channel: Channel,
         *,
         services: CallServices,
         lane: Lane,
@@ -50,7 +50,9 @@ class TransferLegs:
         self.happened: Callable[[Happened], None] = lambda _what: None
         self._ari = services.ari
         self._caller = caller
-        self._callers_context = callers_context
+        self._channel = channel
+        """As it came: for what the colleague's telephone shows, and the dialplan context."""
+        self._connection = services.ari.connection
         self._lane = lane
         self._to_conversation = to_conversation
         self._consultation = consultation
@@ -82,7 +84,7 @@ class TransferLegs:
 
     @property
     def asterisk_is_there(self) -> bool:
-        return self._ari.connected
+        return self._ari.connected and self._ari.connection == self._connection
 
     def on_briefing_event(self, event: Event) -> None:
         self._briefing.on_event(event)
@@ -104,10 +106,11 @@ class TransferLegs:
         target = self._consultation.target
         ringing = legs.originate(
             self._ari,
-            target.dialled(self._callers_context),
+            target.dialled(self._channel.context),
             channel_id=self._callee_id,
             app_args=LEG_ARGUMENT,
             timeout_s=self._consultation.ring_s,
+            caller_id=_caller_id(self._channel),
             originator=self._caller.caller_channel_id,
         )
         await _to_its_end(ringing)
@@ -147,6 +150,12 @@ class TransferLegs:
         elif music is not None:
             await channels.stop_playback(self._ari, music)
         self._music = None
+
+
+def _caller_id(channel: Channel) -> str:
+    """``"Name" <number>``, without what would end the quotes."""
+    name = "".join(c for c in channel.caller_name if c.isprintable() and c not in '"<>\\')
+    return f'"{name}" <{channel.caller_number}>' if channel.caller_number else ""
 
 
 async def _to_its_end(request: Coroutine[Any, Any, object]) -> None:

@@ -50,6 +50,7 @@ class Asterisk:
 
     app = "parley"
     connected = True
+    connection = 1
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -128,7 +129,7 @@ class Held:
         self.control = TelephoneControl(
             "call1",
             self.line,
-            "from-phones",
+            Channel("c1", "PJSIP/700-1", "Up", 'Bo "x', "0401", "from-phones"),
             services=cast(Any, services),
             lane=cast(Lane, self.lane),
             to_conversation=self._to_conversation,
@@ -191,6 +192,7 @@ async def test_a_colleague_who_accepts_and_the_caller_become_the_dialplans(held:
         "appArgs": "parley-leg",
         "timeout": 20,
         "originator": "c1",
+        "callerId": '"Bo x" <0401>',
     }
     assert held.callee(StasisStart)
     async with asyncio.timeout(PATIENCE_S):
@@ -283,6 +285,22 @@ async def test_a_caller_who_cannot_be_brought_back_is_told_to_the_call(held: Hel
     await held.consult()
     held.callee(ChannelDestroyed, 17)
     await held.ends(Result.FAILED, [*BEGUN, *BACK], said=["<hold>"], lost=True)
+
+
+async def test_a_new_connection_to_asterisk_means_that_something_was_missed(held: Held) -> None:
+    await held.consult()
+    held.asterisk.connection = 2
+    told = "I'm sorry, I cannot reach Ann at the moment. What would you like to do?"
+    await held.ends(Result.FAILED, [*BEGUN, *BACK, HANG_UP], said=["<hold>", "<unhold>", told])
+
+
+async def test_a_fault_of_ours_sends_the_caller_to_the_fallback(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: BriefingOnPaper) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(BriefingOnPaper, "prepare", broken)
+    held.asking = asyncio.create_task(held.control.consult(ASKED))
+    await held.ends(Result.FAILED, [*BEGUN[:-1], HANG_UP], said=["<hold>"], lost=True)
 
 
 async def test_what_the_briefing_made_is_told_to_it(held: Held) -> None:
