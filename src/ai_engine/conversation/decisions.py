@@ -141,7 +141,7 @@ class AgentTurn:
 
     `timeline` maps stage names (`speech_end`, `end_of_turn`, `stt_done`, `llm_first_token`, `first_phrase`,
     `tts_first_audio`, `first_packet`, `heard_end`) to monotonic seconds; `source` is where the answer came from
-    (`known:<id>`, `near:<id>`, `llm`, `set:<id>`, `said` for greetings and the like).
+    (`known:<id>`, `near:<id>`, `llm`, `tool:<name>`, `set:<id>`, `said` for greetings and the like).
     """
 
     turn: int

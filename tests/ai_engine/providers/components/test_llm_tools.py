@@ -60,7 +60,7 @@ async def model(server, tmp_path):
 
 async def pieces(model, messages=QUESTION, tools=(BOOK,)):
     async with model.reply(messages, sampling=Sampling(), speculative=False, tools=tools) as output:
-        return [piece async for piece in output]
+        return [piece async for piece in output if piece != ""]
 
 
 async def test_a_call_is_put_together_from_its_pieces(server, model):
@@ -162,6 +162,21 @@ async def test_a_request_without_tools_is_as_it_ever_was():
     said, request = await local(QUESTION, tools=(), calls=[{"name": "book", "parameters": {}}])
     assert said == ["Hel", "lo."]
     assert request.tools is None
+
+
+async def test_schemas_are_offered_without_what_grammars_do_not_know():
+    odd = {"type": "object", "$id": "x", "patternProperties": {"a": {}}, "properties": {"b": {"$anchor": "y"}}}
+    _, request = await local(QUESTION, tools=(ToolSpec("odd", "Odd.", odd),), calls=[])
+    assert request.tools[0]["function"]["parameters"] == {"type": "object", "properties": {"b": {}}}
+    assert "$id" in odd
+
+
+async def test_a_tool_under_way_is_a_sign_of_life(server, model):
+    server.script = CALLS
+    async with model.reply(QUESTION, sampling=Sampling(), speculative=False, tools=(BOOK,)) as output:
+        said = [piece async for piece in output]
+    assert said[0] == ""
+    assert said[-1] == ToolWanted("book", '{"people": 2}')
 
 
 async def test_small_models_are_told_in_words_what_a_tool_did():

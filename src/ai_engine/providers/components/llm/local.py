@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from ai_engine.providers.components.component import Output, ToolWanted
 from ai_engine.providers.components.local_exchange import Exchange
@@ -20,6 +21,11 @@ from ai_engine.providers.services import CallScope
 from ai_engine.tools.tool import ToolSpec
 from voice_core.history import Message
 from voice_wire.messages import ChatMessage, Done, LlmDelta, LlmRequest, LlmToolResponse, Sampling, Warm
+
+_UNKNOWN_TO_GRAMMARS: Final = frozenset(
+    {"$id", "$anchor", "$dynamicRef", "$recursiveRef"}
+    | {"patternProperties", "unevaluatedProperties", "unevaluatedItems"}
+)
 
 
 class LocalLanguageModel:
@@ -37,7 +43,7 @@ class LocalLanguageModel:
         self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
     ) -> AsyncIterator[Output[str | ToolWanted]]:
         chat = _chat(messages)
-        offered = [tool.as_function() for tool in tools] or None
+        offered = [_offered(tool) for tool in tools] or None
         exchange = await self._socket.request(
             "llm",
             lambda request_id: LlmRequest(
@@ -87,6 +93,19 @@ class _Deltas:
 
     def adopt(self) -> None:
         self._exchange.adopt()
+
+
+def _offered(tool: ToolSpec) -> dict[str, Any]:
+    """Without what the server's grammars do not know, and refuse: the engine checks the whole schema all the same."""
+    function = tool.as_function()
+    function["function"]["parameters"] = _without_unknown(function["function"]["parameters"])
+    return function
+
+
+def _without_unknown(schema: Any) -> Any:
+    if isinstance(schema, Mapping):
+        return {key: _without_unknown(value) for key, value in schema.items() if key not in _UNKNOWN_TO_GRAMMARS}
+    return [_without_unknown(part) for part in schema] if isinstance(schema, list | tuple) else schema
 
 
 def _chat(messages: Sequence[Message]) -> tuple[ChatMessage, ...]:

@@ -168,6 +168,8 @@ class OpenAiLanguageModel:
                 if piece:
                     begun = True
                     yield piece
+                elif outcome.tool_calls:
+                    yield ""  # the arguments of a tool are on their way: whoever waits sees that it works
         rest = thinking.rest(complete=outcome.finish_reason != "length")
         if rest := rest if begun else rest.lstrip():
             yield rest
