@@ -69,6 +69,7 @@ from ai_engine.conversation.decisions import (
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.conversation.speech_detector import SpeechDetector
+from ai_engine.destinations import Target
 from ai_engine.key_requests import KeyRequests
 from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.call_media import CallMedia
@@ -579,8 +580,9 @@ class Call:
         if self._media is not None:
             self._media.run(action)
 
-    def _consulted(self, result: Result, caller_lost: bool) -> None:
+    def _consulted(self, target: Target, result: Result, caller_lost: bool) -> None:
         """An attended transfer ended; who is the agent's again has been told why."""
+        self._report.consulted(target.extension or target.endpoint, result)
         if caller_lost:
             self.finish(Outcome.FELL_BACK)
         elif result is Result.TRANSFERRED:

@@ -59,9 +59,9 @@ class TelephoneControl:
         services: CallServices,
         lane: Lane,
         to_conversation: ToConversation,
-        on_consulted: Callable[[Result, bool], None],
+        on_consulted: Callable[[Target, Result, bool], None],
     ) -> None:
-        """`channel` is the caller's. `on_consulted` hears how a transfer ended, and if its caller is lost."""
+        """`channel` is the caller's. `on_consulted` hears how a transfer to whom ended, and if its caller is lost."""
         self._call_id = call_id
         self._caller = caller
         self._channel = channel
@@ -195,7 +195,7 @@ class TelephoneControl:
         elif self._caller.caller_in_stasis and not lost and result in _TOLD:
             told = sentence(_TOLD[result], persona.context.language, consultation.target.spoken)
             self.to_conversation(lambda conversation, now: conversation.say(told, now))
-        self._on_consulted(result, lost)
+        self._on_consulted(consultation.target, result, lost)
         return result
 
 

@@ -16,6 +16,7 @@ from ai_engine.media.line_quality import COUNTED, LineQuality
 from ai_engine.media.recording_folder import PART
 from ai_engine.metrics import Metrics
 from ai_engine.tools.call_hooks import Spoken
+from ai_engine.transfer import Result
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,13 @@ class CallReport:
         self.know(transferred_to=to)
         if self._notes is not None:
             self._notes.moment("transferred", to)
+
+    def consulted(self, to: str, result: Result) -> None:
+        """For the history: how an attended transfer ended."""
+        if result is Result.TRANSFERRED:
+            self.transferred(to)
+        elif self._notes is not None:
+            self._notes.moment("not_transferred", f"{to}: {result.value}")
 
     def recorded(self, file: Path) -> None:
         """For the history: where the recording is, or will be once it is complete."""

@@ -133,7 +133,7 @@ class Held:
             services=cast(Any, services),
             lane=cast(Lane, self.lane),
             to_conversation=self._to_conversation,
-            on_consulted=lambda result, lost: self.consulted.append((result, lost)),
+            on_consulted=lambda _target, result, lost: self.consulted.append((result, lost)),
         )
         persona = Persona(cast(Any, SimpleNamespace(language="en")), "x", cast(Any, None))
         self.control.connected(persona, LineChoice("rtp", "ulaw"))

@@ -16,6 +16,7 @@ from ai_engine.conversation.decisions import AgentTurn, Announce, CallerTurn
 from ai_engine.live_events import LiveEvents
 from ai_engine.media.line_quality import LineQuality
 from ai_engine.metrics import Metrics
+from ai_engine.transfer import Result
 
 CHANNEL = Channel("1.1", "PJSIP/6001-1", "Up", caller_name="Ada", caller_number="6001", exten="6000")
 
@@ -32,7 +33,8 @@ def reported(kept: Kept) -> SampleCall:
     report.note(Announce("barge_in", 3.0, "no secret"))
     report.provider_failed("tts")
     report.tool_ran("look_up", "ok", 0.12345, {"name": "secret"})
-    report.transferred("200")
+    report.consulted("300", Result.BUSY)
+    report.consulted("200", Result.TRANSFERRED)
     report.recorded(Path("/var/recordings/2026-11-20/20261120T120000Z_c1.wav.part"))
     report.line_quality(LineQuality(received=10, jitter_ms=0.25), LineQuality(sent=3))
     call.now += 7
@@ -71,6 +73,7 @@ def test_a_report_tells_the_history_everything() -> None:
     assert [(row["kind"], row["detail"]) for row in rows(call, "moments")] == [
         ("barge_in", "no secret"),
         ("provider_failed", "tts"),
+        ("not_transferred", "300: busy"),
         ("transferred", "200"),
     ]
     assert rows(call, "tools")[0]["arguments"] == {"name": "secret"}
@@ -109,6 +112,7 @@ def test_without_a_history_a_report_tells_none() -> None:
     report.started(CHANNEL, "clinic")
     report.note(CallerTurn(1, "hello", 1.0))
     report.tool_ran("x", "ok", 1.0)
+    report.consulted("300", Result.BUSY)
     report.transferred("200")
     report.recorded(Path("x/y.wav"))
     report.ended("failed")
