@@ -156,3 +156,20 @@ def test_below_the_floor_none_begins(tmp_path, monkeypatch, free_mb, begins):
     assert (reason == "") is begins
     assert begins or "min_free_mb asks for 500" in reason
     assert folder(tmp_path, min_free_mb=0).lacks_room() == ""
+
+
+def test_a_calls_recordings_are_deleted_complete_or_not_and_no_others(tmp_path):
+    began = "2026-11-20/20261120T120000Z_"
+    for tail in ("c1.wav", "c1_1.wav", "c1_2.wav.part"):
+        kept(tmp_path, began + tail, age_s=0)
+    others = [began + tail for tail in ("c11.wav", "xc1.wav", "c2.wav")]
+    for name in others:
+        kept(tmp_path, name, age_s=0)
+    (tmp_path / "2026-11-20" / "notes_c1.wav").write_text("somebody else's")
+    where = folder(tmp_path)
+    for nobody in ("c3", ".*", "c", "", "../c1", "c1.wav"):
+        assert where.delete_call(nobody) == 0
+    assert len(where.of_call("c1")) == 3
+    assert where.delete_call("c1") == 3
+    assert where.of_call("c1") == []
+    assert names(tmp_path) == sorted([*others, "2026-11-20/notes_c1.wav"])
