@@ -35,7 +35,10 @@ def postgres() -> Iterator[str]:
     if os.geteuid() == 0:  # it refuses to be root
         user = "nobody"
         shutil.chown(folder, user)
-    data, options = folder / "data", ["-c", "fsync=off", "-c", "listen_addresses=", "-k", str(folder)]
+    data, options = folder / "data", ["-k", str(folder)]
+    # Nobody reads its log once it is ready: it must not fill the pipe.
+    for setting in ("fsync=off", "listen_addresses=", "log_min_messages=log", "log_checkpoints=off"):
+        options += ["-c", setting]
     running: subprocess.Popen[bytes] | None = None
     try:
         making = [initdb, "-D", str(data), "-U", "parley", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
