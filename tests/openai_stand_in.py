@@ -41,6 +41,8 @@ class StandIn:
         self.models_status = 200
         self.key = None
         self.asked = []
+        self.refuses = {}
+        """Fields that its model does not take, and what it says of them."""
         self.listed = 0
         self.hung_up = threading.Event()
         """A client closed its connection while an answer was being written."""
@@ -93,7 +95,10 @@ class StandIn:
             return await self._whole(writer, self.models_status, {}, json.dumps(self.models))
         if path != "/v1/chat/completions":
             return await self._whole(writer, 404, {}, '{"detail": "Not Found"}')
-        self.asked.append(json.loads(body))
+        request = json.loads(body)
+        if wrong := [said for name, said in self.refuses.items() if name in request]:
+            return await self._whole(writer, 400, {}, json.dumps({"error": {"message": wrong[0], "code": 400}}))
+        self.asked.append(request)
         script = self.script
         if isinstance(script, tuple):
             return await self._whole(writer, *script)

@@ -276,6 +276,22 @@ async def test_a_prompt_too_long_loses_its_older_half(server, model):
     assert all(lines[0] == "You are Joe." and lines[-1] == "line 8" for lines in sent)
 
 
+async def test_a_field_that_a_model_does_not_take_is_left_out_from_then_on(server, model):
+    said = "Unsupported value: 'temperature' does not support 0.4 with this model. Only the default (1) is supported."
+    server.refuses = {"temperature": said, "stop": "Unsupported parameter: 'stop' is not supported with this model."}
+    llm = model()
+    for _ in range(2):
+        assert await answer(llm, temperature=0.4, stop=("\n",), top_p=0.9) == "Hello there"
+    assert len(server.asked) == 2
+    assert {name for asked in server.asked for name in asked} & {"temperature", "stop", "top_p"} == {"top_p"}
+
+
+async def test_what_every_request_needs_is_not_left_out(server, model):
+    server.refuses = {"messages": "Unsupported parameter: 'messages' is not supported with this model."}
+    with pytest.raises(ComponentFailed, match="messages"):
+        await answer(model())
+
+
 @pytest.mark.parametrize(
     ("roles", "left"),
     [

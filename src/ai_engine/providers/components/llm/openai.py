@@ -8,6 +8,7 @@ never part of the answer.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
@@ -33,7 +34,10 @@ log = structlog.get_logger(__name__)
 _MAX_TOKENS: Final = 160
 """Of an answer whose sampling names no number: a spoken minute is about 200."""
 _TRIES: Final = 3
-"""Of a prompt that is too long; each is about half as long as the one before."""
+"""Of a prompt that is too long, each about half as long as the one before; of one with a field that is not taken."""
+_UNSUPPORTED: Final = re.compile(r"unsupported (?:value|parameter): '(\w+)'", re.IGNORECASE)
+"""How OpenAI says which field a model does not take: reasoning models take no temperature."""
+_NEEDED: Final = {"model", "messages", "stream"}
 _PLAIN_OVERRIDES: Final = {"max_tokens", "stop", "sanitize_output"}
 
 
@@ -56,6 +60,8 @@ class ModelServer:
         self.model = options.model or ""
         self._names = options.names()
         self.client = OpenAiClient(options.base_url, key, silence_s=options.timeout_s, names=self._names)
+        self.not_taken: set[str] = set()
+        """Fields that it refused, and that are left out since."""
         self._asking = asyncio.Lock()
         self._failure: LlmError | None = None
         self._failed_at = 0.0
@@ -87,6 +93,16 @@ class ModelServer:
     def forget(self) -> None:
         """It is asked anew who it is: another may have been started at its address."""
         self.vendor = None
+        self.not_taken.clear()
+
+    def learned(self, error: LlmError) -> bool:
+        """Whether `error` is the refusal of a field that can be left out, and that was not known."""
+        found = _UNSUPPORTED.search(str(error))
+        if found is None or found[1] in _NEEDED | self.not_taken:
+            return False
+        log.info("field_not_taken", model=self.model, field=found[1])
+        self.not_taken.add(found[1])
+        return True
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -145,6 +161,8 @@ class OpenAiLanguageModel:
                 log.info("prompt_shortened", messages=len(messages), left=len(shorter))
                 messages = shorter
             except LlmError as error:
+                if isinstance(error, LlmRefused) and attempt < _TRIES - 1 and self._server.learned(error):
+                    continue
                 if isinstance(error, LlmMisconfigured):
                     self._server.forget()
                 raise _failed(error) from None
@@ -180,7 +198,7 @@ class OpenAiLanguageModel:
         self, vendor: Vendor, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
     ) -> dict[str, Any]:
         chat: list[Mapping[str, Any]] = [_line(message) for message in messages]
-        return chat_request(
+        request = chat_request(
             vendor,
             self._server.model,
             chat,
@@ -190,6 +208,7 @@ class OpenAiLanguageModel:
             thinking=self._server.options.thinking,
             tools=[tool.as_function() for tool in tools],
         )
+        return {name: value for name, value in request.items() if name not in self._server.not_taken}
 
 
 def without_older_half(messages: Sequence[Message]) -> Sequence[Message]:
