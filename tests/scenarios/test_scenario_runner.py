@@ -81,7 +81,8 @@ MUTATED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no pause before the answer": (
         "dictated_phone_number",
-        {"persona": {"conversation": {"wait": dict.fromkeys(WAITS, 300)}}},
+        # 0: who goes on over the first sound of the answer would have his turn back, and the number would be whole
+        {"persona": {"conversation": {"wait": dict.fromkeys(WAITS, 300), "max_take_backs": 0}}},
         "expectation",
     ),
     "an agent that cannot be interrupted": (
