@@ -24,7 +24,9 @@ def running_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     try:
         home = tmp_path_factory.mktemp("agent")
         config = {**NO_FILLER, "recording": {"folder": str(home / "recordings"), "min_free_mb": 0}}
-        stack = Stack(home, asterisk_variables(pbx), contexts=CONTEXTS, config=config)
+        config["history"] = {"enabled": True}
+        variables = asterisk_variables(pbx) | {"ENGINE_HISTORY_URL": f"sqlite:///{home}/calls.sqlite3"}
+        stack = Stack(home, variables, contexts=CONTEXTS, config=config)
         asyncio.run(stack.start())
         yield Agent(stack, pbx)
         asyncio.run(stack.stop())
