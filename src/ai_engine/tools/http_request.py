@@ -187,7 +187,7 @@ class HttpRequest:
         values = record.values(summary)
         body = self._options.body
         if body is None and self._options.method != "GET":
-            body = {name: f"{{{name}}}" for name in sorted(values) if name not in record.call.variables}
+            body = {name: f"{{{name}}}" for name in sorted(values)}
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 await self._exchange(values, body)

@@ -32,7 +32,7 @@ SCOPE = ToolCallScope(
     line=None,  # type: ignore[arg-type] - not touched
     variables={"ai_tenant": "north", "lookup_id": "7"},
 )
-FACTS = CallFacts("c1", "clinic", "+49 170/1", "Ann", "700", "en", {"ai_tenant": "north"})
+FACTS = CallFacts("c1", "clinic", "+49 170/1", "Ann", "700", "en", {"ai_tenant": "north", "caller_name": "Ann"})
 BEGAN = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 RECORD = CallRecord(
     FACTS,
@@ -218,7 +218,7 @@ async def test_a_webhook_after_the_call_tells_all_of_it(crm: Crm) -> None:
         "call_id": "c1", "context": "clinic", "caller_number": "+49 170/1", "caller_name": "Ann",
         "dialed_number": "700", "language": "en", "summary": "All is well.", "outcome": "caller_hung_up",
         "transcript": "Agent: Hello.\nCaller: Bye.", "duration_s": 61.2,
-        "turns": [{"who": "agent", "text": "Hello."}, {"who": "caller", "text": "Bye."}],
+        "ai_tenant": "north", "turns": [{"who": "agent", "text": "Hello."}, {"who": "caller", "text": "Bye."}],
         "began_at": "2026-11-20T09:30:00+00:00", "ended_at": "2026-11-20T09:31:01+00:00",
     }  # fmt: skip
 
