@@ -56,7 +56,11 @@ def call(audio_format=MULAW_8K) -> CallInfo:
         ("local", {"max_word": 3}, "local: unknown option `max_word`; did you mean `max_words`?"),
         ("local", {"max_words": 1}, "local: `max_words`"),
         ("local", {"sampling": {"temprature": 1}}, "`sampling.temprature`"),
-        ("pipeline", {"llm": {"kind": "gpt"}}, "language model: no kind 'gpt'; there are local"),
+        (
+            "pipeline",
+            {"llm": {"kind": "gpt"}},
+            "language model: no kind 'gpt'; there are anthropic, local, ollama, openai",
+        ),
         ("pipeline", {"stt": {"options": {"x": 1}}}, "local speech to text: unknown option `x`; valid are: none"),
     ],
 )
