@@ -5,7 +5,7 @@ tools: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` an
 OpenAI's API: `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's own server with the embedded
 model where none is named. Counted are the right tool, the right arguments, and no call where none is meant; a call that
 was not meant is worse than one that was missed. `cost_ms` is what tools add to the first word of an answer that needs
-none (median of pairs, with and without). Prints a table and one line of JSON.
+none (`plain_ms`; medians of pairs, with and without). Prints a table and one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ from voice_wire.messages import Sampling
 
 DATA = Path(__file__).with_name("data") / "tool_utterances.yaml"
 EMBEDDED = "SmolLM2-135M-Instruct-Q8_0"
-_SAMPLING = Sampling(temperature=0.0, max_tokens=200)
+_SAMPLING = Sampling(temperature=0.0, max_tokens=100)
+_SHORT = Sampling(temperature=0.0, max_tokens=8)
 _FIGURES = ("meant", "tool", "arguments", "missed", "other", "refused", "not_meant", "left", "unmeant")
 
 
@@ -95,32 +97,40 @@ def verdict(utterance: Utterance, called: ToolWanted | None, tools: Sequence[Too
 
 
 async def first_of(
-    llm: LanguageModel, questions: Questions, said: str, tools: Sequence[ToolSpec]
+    llm: LanguageModel, questions: Questions, said: str, tools: Sequence[ToolSpec], *, decides_first: bool, short: bool
 ) -> tuple[ToolWanted | None, float]:
-    """The tool that is wanted, if any, and the milliseconds until that or the first word came."""
+    """The tool that is wanted, if any, and the milliseconds until that or the first word came.
+
+    `decides_first`: no tool comes after a word.
+    """
     messages = [Message("system", questions.prompt), Message("user", said)]
     began = time.perf_counter()
     first_ms = 0.0
-    async with llm.reply(messages, sampling=_SAMPLING, speculative=False, tools=tools) as output:
+    async with llm.reply(messages, sampling=_SHORT if short else _SAMPLING, speculative=False, tools=tools) as output:
         async for piece in output:
             first_ms = first_ms or 1000 * (time.perf_counter() - began)
             if isinstance(piece, ToolWanted):
                 return piece, 1000 * (time.perf_counter() - began)
-            if not tools:
+            if piece and (decides_first or not tools):
                 break
     return None, first_ms or 1000 * (time.perf_counter() - began)
 
 
-async def measure(way: str, llm: LanguageModel, questions: Questions, *, show: bool) -> dict[str, Any]:
+async def measure(
+    way: str, llm: LanguageModel, questions: Questions, *, show: bool, short: bool = False
+) -> dict[str, Any]:
     """Counts for one model."""
     counts: Counter[str] = Counter()
     times_ms: list[float] = []
     costs_ms: list[float] = []
+    plain: list[float] = []
+    ask = partial(first_of, llm, questions, decides_first=way == "local", short=short)
     await llm.start()
-    await first_of(llm, questions, "Hello.", questions.tools)  # the prompt is read
+    await ask("Hello.", questions.tools)  # the prompt is read
     for utterance in questions.utterances:
-        _, plain_ms = await first_of(llm, questions, utterance.said, ())
-        called, took_ms = await first_of(llm, questions, utterance.said, questions.tools)
+        _, plain_ms = await ask(utterance.said, ())
+        called, took_ms = await ask(utterance.said, questions.tools)
+        plain.append(plain_ms)
         found = verdict(utterance, called, questions.tools)
         counts[found] += 1
         counts["meant" if utterance.tool != "none" else "not_meant"] += 1
@@ -133,6 +143,7 @@ async def measure(way: str, llm: LanguageModel, questions: Questions, *, show: b
         **{name: counts[name] for name in _FIGURES},
         "call_ms": round(statistics.median(times_ms)) if times_ms else None,
         "cost_ms": round(statistics.median(costs_ms)) if costs_ms else None,
+        "plain_ms": round(statistics.median(plain)),
     }
 
 
@@ -189,9 +200,8 @@ async def llama_server_model(name: str) -> AsyncIterator[LanguageModel]:
 
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     questions = read_questions()
-    if options.short:
-        few = (*questions.utterances[:1], *questions.utterances[-1:])
-        questions = Questions(questions.prompt, questions.tools, few)
+    some = questions.utterances[:: len(questions.utterances) - 1 if options.short else options.every]
+    questions = Questions(questions.prompt, questions.tools, some)
     ways: list[tuple[str, AbstractAsyncContextManager[LanguageModel]]] = []
     if options.way in ("local", "both"):
         ways.append(("local", local_model(dict(pair.split("=", 1) for pair in options.set))))
@@ -201,7 +211,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for way, opened in ways:
         async with opened as llm:
-            rows.append(await measure(way, llm, questions, show=options.show))
+            rows.append(await measure(way, llm, questions, show=options.show, short=options.short))
     return rows
 
 
@@ -214,11 +224,12 @@ def main() -> None:
     parser.add_argument("--model", help="as that server names it")
     parser.add_argument("--key", help="the environment variable that holds its key")
     parser.add_argument("--show", action="store_true", help="each utterance and what was decided")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth utterance alone")
     parser.add_argument("--short", action="store_true", help="only see that it runs")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows = asyncio.run(run(options))
-    names = ("way", *_FIGURES, "call_ms", "cost_ms")
+    names = ("way", *_FIGURES, "call_ms", "cost_ms", "plain_ms")
     print("".join(f"{name:>11}" for name in names))
     for row in rows:
         print("".join(f"{row[name]!s:>11}" for name in names))
