@@ -139,11 +139,15 @@ class TelephoneControl:
     def _callers(self, run: ConsultationRun, event: Event) -> bool:
         if isinstance(event, ChannelHangupRequest):
             self._caller_hung_up = True
-        elif isinstance(event, StasisEnd) and run.transfer.state is State.JOINING and not self._caller_hung_up:
+        elif isinstance(event, StasisEnd) and not self._caller_hung_up and self._is_handed_over(run):
             self._caller.caller_in_stasis = False
             run.on_caller_left(hung_up=False)
             return True
         return False
+
+    @staticmethod
+    def _is_handed_over(run: ConsultationRun) -> bool:
+        return run.transfer.state is State.JOINING or run.transfer.result is Result.TRANSFERRED
 
     def stop(self) -> None:
         """The caller is the agent's again at once, unless he is being joined already."""

@@ -77,7 +77,7 @@ class ConsultationRun:
         self._legs = legs
         self._clock = clock
         self._woken = asyncio.Event()
-        self._briefing: asyncio.Task[None] | None = None
+        self._briefing: asyncio.Task[bool] | None = None
         self._callee_answered = False
         self._callee_hung_up = False
         self._log = log.bind(call_id=call_id)
@@ -122,8 +122,8 @@ class ConsultationRun:
                 if self._callee_answered:
                     self.happened(Happened.CALLEE_GONE)
             case StasisEnd():
-                joined = self.transfer.state is State.JOINING and not self._callee_hung_up
-                self.happened(Happened.JOINED if joined else Happened.CALLEE_GONE)
+                if self._callee_hung_up or self.transfer.state is not State.JOINING:
+                    self.happened(Happened.CALLEE_GONE)
             case ChannelDestroyed(cause=cause):
                 ended = Happened.CALLEE_GONE if self._callee_answered else _CAUSES.get(cause, Happened.UNREACHABLE)
                 self.happened(ended)
@@ -152,20 +152,23 @@ class ConsultationRun:
                 legs.tell_callee()
             case Effect.JOIN:
                 await self._end_briefing()
-                await self._try(effect, legs.join, Happened.JOIN_FAILED)
+                if await self._try(effect, legs.join, Happened.JOIN_FAILED):
+                    self.happened(Happened.JOINED)
             case Effect.HANG_UP_CALLEE:
                 await self._end_briefing()
                 await self._try(effect, legs.hang_up_callee)
             case Effect.RETURN_CALLER:
                 await self._return_caller()
 
-    async def _try(self, effect: Effect, act: Callable[[], Awaitable[None]], otherwise: Happened | None = None) -> None:
+    async def _try(self, effect: Effect, act: Callable[[], Awaitable[None]], otherwise: Happened | None = None) -> bool:
         try:
             await act()
         except _FAILURES as error:
             self._log.warning("consultation_step_failed", step=effect.value, error=str(error))
             if otherwise is not None:
                 self.happened(otherwise)
+            return False
+        return True
 
     async def _return_caller(self) -> None:
         """Again and again while Asterisk is away: he hears nothing as long."""

@@ -42,7 +42,7 @@ class Happened(Enum):
     CALLER_GONE = "caller_gone"
     """The caller hung up."""
     JOINED = "joined"
-    """The colleague's channel is the dialplan's, too: they talk."""
+    """Both channels were given to the dialplan: they talk."""
     HOLD_FAILED = "hold_failed"
     JOIN_FAILED = "join_failed"
     RETURNED = "returned"

@@ -17,7 +17,7 @@ from ai_engine.briefing import Briefing, Persona
 from ai_engine.call_line import CallLine
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.media.line_choice import LineChoice
-from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, Consultation
+from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, PEER_EXTENSION, Consultation
 from ai_engine.transfer import Happened
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ToConversation = Callable[[Callable[[Conversation, float], object]], None]
 
 PEER_VARIABLE: Final = "PARLEY_PEER"
+"""The channel's name: Bridge() would take an id for the beginning of one, and the other half of a Local channel."""
 LEG_ARGUMENT: Final = "parley-leg"
 _MUSIC_MODULE: Final = "res_musiconhold.so"
 _RINGING_TONE: Final = "tone:ring;tonezone=us"
@@ -60,6 +61,7 @@ class TransferLegs:
         """What the caller hears: `moh`, or the id of a playback."""
         self._leg_id = leg_id
         self._callee_id = services.ids.leg(leg_id, "leg")
+        self._callee_name = ""
         self._briefing = Briefing(
             leg_id,
             self._callee_id,
@@ -113,7 +115,8 @@ class TransferLegs:
             caller_id=_caller_id(self._channel),
             originator=self._caller.caller_channel_id,
         )
-        await _to_its_end(ringing)
+        leg = await _to_its_end(ringing)
+        self._callee_name = leg.name
 
     async def brief(self) -> None:
         await self._briefing.begin()
@@ -123,7 +126,11 @@ class TransferLegs:
 
     async def join(self) -> None:
         caller_id = self._caller.caller_channel_id
-        await channels.set_variable(self._ari, caller_id, PEER_VARIABLE, self._callee_id)
+        await channels.set_variable(self._ari, caller_id, PEER_VARIABLE, self._callee_name)
+        # The colleague first: Bridge() takes a channel out of the dialplan, not out of an application's hands.
+        await channels.continue_in_dialplan(
+            self._ari, self._callee_id, context=JOIN_CONTEXT, extension=PEER_EXTENSION, priority=1
+        )
         await self._stop_music()
         await channels.continue_in_dialplan(
             self._ari, caller_id, context=JOIN_CONTEXT, extension=JOIN_EXTENSION, priority=1
@@ -158,11 +165,11 @@ def _caller_id(channel: Channel) -> str:
     return f'"{name}" <{channel.caller_number}>' if channel.caller_number else ""
 
 
-async def _to_its_end(request: Coroutine[Any, Any, object]) -> None:
+async def _to_its_end(request: Coroutine[Any, Any, Channel]) -> Channel:
     """What is asked of Asterisk is waited for, also by who is cancelled: it is done all the same."""
     task = asyncio.ensure_future(request)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait((task,))
         if not task.cancelled():

@@ -41,7 +41,12 @@ ASKED = Consultation(ANN, "Bo wants a bicycle. Press 1.", ring_s=20, decide_s=60
 HELD = ["POST /bridges/parley-a-call1-bridge/removeChannel", "GET /asterisk/modules/res_musiconhold.so"]
 BEGUN = [*HELD, "POST /channels/c1/moh", f"POST /channels/{LEG}"]
 BACK = ["DELETE /channels/c1/moh", "POST /bridges/parley-a-call1-bridge/addChannel"]
-JOINING = ["POST /channels/c1/variable", "DELETE /channels/c1/moh", "POST /channels/c1/continue"]
+JOINING = [
+    "POST /channels/c1/variable",
+    f"POST /channels/{LEG}/continue",
+    "DELETE /channels/c1/moh",
+    "POST /channels/c1/continue",
+]
 HANG_UP = f"DELETE /channels/{LEG}"
 
 
@@ -55,6 +60,9 @@ class Asterisk:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.params: dict[str, Any] = {}
+        self.slow = ""
+        """What is answered only when `go_on` is set."""
+        self.go_on = asyncio.Event()
         self.answers: dict[str, Any] = {"GET /asterisk/modules/res_musiconhold.so": {"status": "Running"}}
 
     async def request(self, method: str, path: str, *, params: Any = None, **_: Any) -> Any:
@@ -62,6 +70,8 @@ class Asterisk:
         request = f"{method} {path}"
         self.asked.append(request)
         self.params[request] = params
+        if request == self.slow:
+            await self.go_on.wait()
         answer = self.answers.get(request)
         if isinstance(answer, AriError):
             raise answer
@@ -200,16 +210,15 @@ async def test_a_colleague_who_accepts_and_the_caller_become_the_dialplans(held:
             await asyncio.sleep(0.005)
     assert held.callee(ChannelDtmfReceived, "1", 100)
     await held.until([*BEGUN, *JOINING])
-    assert held.asterisk.params["POST /channels/c1/variable"] == {"variable": "PARLEY_PEER", "value": LEG}
+    assert held.asterisk.params["POST /channels/c1/variable"] == {"variable": "PARLEY_PEER", "value": "PJSIP/601-1"}
     assert held.asterisk.params["POST /channels/c1/continue"] == {
         "context": "parley-join",
         "extension": "s",
         "priority": 1,
     }
-    assert held.caller(StasisEnd)
-    assert not held.line.caller_in_stasis
     assert held.callee(StasisEnd)
     await held.ends(Result.TRANSFERRED, [*BEGUN, *JOINING], said=["<hold>"])
+    assert not held.line.caller_in_stasis
     assert BriefingOnPaper.made[0].done[:3] == [f"for {LEG}: Bo wants a bicycle. Press 1.", "prepare", "begin"]
 
 
@@ -244,13 +253,29 @@ async def test_a_caller_who_hangs_up_while_it_rings(held: Held) -> None:
     assert held.control.reserved_ids == frozenset()
 
 
+async def test_who_leaves_for_the_dialplan_has_not_hung_up(held: Held) -> None:
+    held.asterisk.slow = "POST /channels/c1/continue"
+    await held.consult()
+    held.callee(StasisStart)
+    held.callee(ChannelDtmfReceived, "1", 100)
+    await held.until([*BEGUN, *JOINING])
+    assert held.callee(StasisEnd)
+    assert held.caller(StasisEnd)
+    assert not held.line.caller_in_stasis
+    held.asterisk.go_on.set()
+    await held.ends(Result.TRANSFERRED, [*BEGUN, *JOINING], said=["<hold>"])
+
+
 async def test_a_caller_who_hangs_up_at_the_merge(held: Held) -> None:
+    held.asterisk.slow = "POST /channels/c1/continue"
+    held.asterisk.answers[held.asterisk.slow] = AriNotFound(404, "POST", "/x", "Channel not found")
     await held.consult()
     held.callee(StasisStart)
     held.callee(ChannelDtmfReceived, "1", 100)
     await held.until([*BEGUN, *JOINING])
     assert not held.caller(ChannelHangupRequest)
     assert not held.caller(StasisEnd)
+    asyncio.get_running_loop().call_later(0.05, held.asterisk.go_on.set)
     await held.control.close(caller_is_there=False)
     assert held.asterisk.asked == [*BEGUN, *JOINING, HANG_UP]
 

@@ -39,6 +39,7 @@ class LegsOnPaper:
         self.done: list[str] = []
         self.failing: dict[str, list[AriError]] = {}
         self.run: ConsultationRun | None = None
+        self.may_join = asyncio.Event()
 
     async def _do(self, what: str) -> None:
         await asyncio.sleep(0)
@@ -61,6 +62,7 @@ class LegsOnPaper:
 
     async def join(self) -> None:
         await self._do("join")
+        await self.may_join.wait()
 
     async def hang_up_callee(self) -> None:
         await self._do("hang up")
@@ -121,8 +123,9 @@ async def accepted(consulted: Consulted) -> None:
 
 async def test_a_colleague_who_accepts_is_joined_with_the_caller(consulted: Consulted) -> None:
     await accepted(consulted)
-    consulted.run.on_caller_left(hung_up=False)
     consulted.run.on_callee_event(ENDED)
+    consulted.run.on_caller_left(hung_up=False)
+    consulted.legs.may_join.set()
     await consulted.ends(Result.TRANSFERRED, *BRIEFED, "close", "join", "close")
 
 
@@ -168,6 +171,7 @@ async def test_a_colleague_who_hangs_up_at_the_merge_was_not_joined(consulted: C
     await accepted(consulted)
     consulted.run.on_callee_event(HANGS_UP)
     consulted.run.on_callee_event(ENDED)
+    consulted.legs.may_join.set()
     await consulted.ends(Result.CALLEE_LEFT, *BRIEFED, "close", "join", "return", "close")
 
 
@@ -187,6 +191,7 @@ async def test_a_colleague_is_told_that_the_caller_hung_up(consulted: Consulted)
 async def test_a_caller_who_hangs_up_at_the_merge_leaves_no_colleague(consulted: Consulted) -> None:
     await accepted(consulted)
     consulted.run.on_caller_left(hung_up=True)
+    consulted.legs.may_join.set()
     await consulted.ends(Result.CALLER_LEFT, *BRIEFED, "close", "join", "close", "hang up", "close")
 
 

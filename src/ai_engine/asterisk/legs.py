@@ -49,6 +49,9 @@ async def originate(
         "appArgs": app_args,
         "timeout": max(1, round(timeout_s)),
     }
+    if endpoint.startswith("Local/"):
+        # Its other half runs the dialplan, perhaps as long as two people talk: by an id of ours it would be a leftover.
+        params["otherChannelId"] = f"other-{channel_id}"
     if caller_id:
         params["callerId"] = caller_id
     if originator:

@@ -15,6 +15,8 @@ from ai_engine.destinations import Target
 JOIN_CONTEXT: Final = "parley-join"
 """Dialplan context that bridges the caller with the channel PARLEY_PEER, in `JOIN_EXTENSION` (docs/transfers.md)."""
 JOIN_EXTENSION: Final = "s"
+PEER_EXTENSION: Final = "peer"
+"""There the colleague's channel waits for that, for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
