@@ -21,23 +21,17 @@ from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import GreetingMode, Phrases
 from ai_engine.conversation.decisions import (
-    Adopt,
     Decision,
-    Discard,
     FallBack,
-    Forget,
     HangUp,
-    Interrupt,
     RunTool,
     Say,
-    SendAudio,
-    Speculate,
-    Transcribe,
 )
 from ai_engine.conversation.set_answers import SetAnswer, SetAnswers
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.caller_audio import CallerAudioConverter
 from ai_engine.media.line_choice import LineChoice
+from ai_engine.provider_steering import steer
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallInfo, Provider, ProviderFailed
 from ai_engine.tools.telephony_sentences import sentence, words_of_decision
 from ai_engine.transfer import Happened
@@ -239,21 +233,9 @@ class Briefing:
                 self._steer(self._provider, decision)
 
     def _steer(self, provider: Provider, decision: Decision) -> None:
+        if steer(provider, decision, self._caller_audio):
+            return
         match decision:
-            case SendAudio(turn, audio):
-                provider.send_audio(turn, self._caller_audio.convert(turn, audio, provider.capabilities.input_format))
-            case Speculate(turn, revision, history, text):
-                provider.speculate(turn, revision, history, text)
-            case Adopt(turn, revision):
-                provider.adopt(turn, revision)
-            case Discard(turn, revision):
-                provider.discard(turn, revision)
-            case Transcribe(turn, revision):
-                provider.transcribe(turn, revision)
-            case Forget(turn):
-                provider.forget(turn)
-            case Interrupt(turn, heard):
-                provider.interrupt(turn, heard)
             case Say():
                 self._say(provider, decision)
             case RunTool(tool_call_id=tool_call_id):

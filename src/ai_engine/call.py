@@ -48,23 +48,16 @@ from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings
 from ai_engine.conversation.decisions import (
-    Adopt,
     AgentTurn,
     Announce,
     CallerTurn,
     CarryOut,
     Decision,
-    Discard,
     FallBack,
-    Forget,
     HangUp,
-    Interrupt,
     KeysTyped,
     RunTool,
     Say,
-    SendAudio,
-    Speculate,
-    Transcribe,
     Transfer,
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
@@ -83,6 +76,7 @@ from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
 from ai_engine.media.recorder import Recorder
 from ai_engine.media.transport import MediaTransport
+from ai_engine.provider_steering import steer
 from ai_engine.providers.provider import (
     AgentAudio,
     AgentAudioDone,
@@ -520,21 +514,9 @@ class Call:
         )
 
     def _steer(self, provider: Provider, decision: Decision) -> None:
+        if steer(provider, decision, self._caller_audio):
+            return
         match decision:
-            case SendAudio(turn, audio):
-                provider.send_audio(turn, self._caller_audio.convert(turn, audio, provider.capabilities.input_format))
-            case Speculate(turn, revision, history, text):
-                provider.speculate(turn, revision, history, text)
-            case Adopt(turn, revision):
-                provider.adopt(turn, revision)
-            case Discard(turn, revision):
-                provider.discard(turn, revision)
-            case Transcribe(turn, revision):
-                provider.transcribe(turn, revision)
-            case Forget(turn):
-                provider.forget(turn)
-            case Interrupt(turn, heard):
-                provider.interrupt(turn, heard)
             case Say():
                 self._say(provider, decision)
             case RunTool() if self._tools is not None:
