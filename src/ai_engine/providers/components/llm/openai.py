@@ -15,14 +15,15 @@ from typing import Any, Final
 
 import structlog
 
-from ai_engine.providers.components.component import ComponentFailed, Output, ToolWanted
+from ai_engine.providers.components.component import Output, ToolWanted
+from ai_engine.providers.components.llm.pieces import Pieces, component_failed
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
 from ai_engine.tools.tool import ToolSpec
 from openai_wire.chat import chat_request, choose_model, ends_in_a_question
 from openai_wire.client import OpenAiClient
-from openai_wire.errors import LlmError, LlmMisconfigured, LlmPromptTooLong, LlmRefused, LlmUnavailable
+from openai_wire.errors import LlmError, LlmMisconfigured, LlmPromptTooLong, LlmRefused
 from openai_wire.stream import Outcome
 from openai_wire.thinking import ThinkingFilter
 from openai_wire.vendors import Vendor, starts_in_thought, vendor_of
@@ -119,7 +120,7 @@ class OpenAiLanguageModel:
         try:
             await self._server.ready()
         except LlmError as error:
-            raise _failed(error) from None
+            raise component_failed(error) from None
 
     async def stop(self) -> None:
         """The connections are the engine's."""
@@ -129,7 +130,7 @@ class OpenAiLanguageModel:
         self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
     ) -> AsyncIterator[Output[str | ToolWanted]]:
         async with aclosing(self._answer(messages, sampling, tools)) as pieces:
-            yield _Pieces(pieces)
+            yield Pieces(pieces)
 
     async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Lets the server read the prompt, where it keeps what it read and nobody pays for it."""
@@ -143,7 +144,7 @@ class OpenAiLanguageModel:
                 async for _ in answer:
                     pass
         except LlmError as error:
-            raise _failed(error) from None
+            raise component_failed(error) from None
 
     async def _answer(
         self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
@@ -157,7 +158,7 @@ class OpenAiLanguageModel:
             except LlmPromptTooLong as error:  # nothing was said yet: it is refused before it is begun
                 shorter = without_older_half(messages)
                 if attempt == _TRIES - 1 or len(shorter) == len(messages):
-                    raise _failed(error) from None
+                    raise component_failed(error) from None
                 log.info("prompt_shortened", messages=len(messages), left=len(shorter))
                 messages = shorter
             except LlmError as error:
@@ -165,7 +166,7 @@ class OpenAiLanguageModel:
                     continue
                 if isinstance(error, LlmMisconfigured):
                     self._server.forget()
-                raise _failed(error) from None
+                raise component_failed(error) from None
             else:
                 return
 
@@ -233,26 +234,6 @@ def _line(message: Message) -> dict[str, Any]:
         return {"role": "tool", "tool_call_id": use.call_id, "content": message.content}
     function = {"name": use.name, "arguments": use.arguments}
     return {"role": "assistant", "tool_calls": [{"id": use.call_id, "type": "function", "function": function}]}
-
-
-class _Pieces:
-    def __init__(self, pieces: AsyncGenerator[str | ToolWanted, None]) -> None:
-        self._pieces = pieces
-
-    def __aiter__(self) -> AsyncIterator[str | ToolWanted]:
-        return self
-
-    async def __anext__(self) -> str | ToolWanted:
-        return await anext(self._pieces)
-
-    def adopt(self) -> None:
-        """The server knows no speculation."""
-
-
-def _failed(error: LlmError) -> ComponentFailed:
-    return ComponentFailed(
-        "llm", str(error), retryable=isinstance(error, LlmUnavailable), refused=isinstance(error, LlmRefused)
-    )
 
 
 def openai_language_model(scope: CallScope, options: Options) -> OpenAiLanguageModel:
