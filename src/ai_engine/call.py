@@ -158,10 +158,6 @@ class CallServices:
 _WITHOUT_CALLER: Final = frozenset({Outcome.CALLER_HUNG_UP, Outcome.LINE_LOST, Outcome.TRANSFERRED})
 
 
-class _Ended(Exception):
-    """The call ended while it was being connected."""
-
-
 class Call:
     """Made for a caller's StasisStart; `run` is its one task, `on_event` its lane's handler."""
 
