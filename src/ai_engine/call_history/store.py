@@ -6,7 +6,11 @@ parameter, and errors do not repeat it.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,6 +39,7 @@ from ai_engine.call_history.schema import migrate
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _AT_A_TIME: Final = 200
 """Calls deleted in one transaction, so that what is written meanwhile waits for little."""
+_AGAIN_S: Final = 0.02
 DIED: Final = "engine_died"
 
 
@@ -45,6 +50,7 @@ class HistoryStore:
         """`busy_s`: how long a statement waits for others' locks. Raises `ValueError` for what is no usable URL."""
         self._url = _parsed(url)
         self._opened = False
+        self._busy_s = busy_s
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self._file = Path(self._url.database) if self.is_sqlite and self._url.database else None
         options: dict[str, Any] = {"connect_args": {"timeout": busy_s}}
@@ -75,7 +81,7 @@ class HistoryStore:
         if self._opened:
             return False
         if self._file is not None:
-            _make_private(self._file)
+            await asyncio.to_thread(_make_file, self._file, self._busy_s)
         async with self._writing.begin() as connection:
             changed = await connection.run_sync(migrate)
         self._opened = True
@@ -179,18 +185,31 @@ def _parsed(url: str) -> URL:
     return parsed.set(drivername=driver)
 
 
-def _make_private(file: Path) -> None:
-    """An empty file that only this user can read; SQLite gives what it puts beside it the same mode."""
+def _make_file(file: Path, busy_s: float) -> None:
+    """A file that only this user can read, with a write-ahead log; SQLite gives what it puts beside it the same mode.
+
+    Going over to the log takes every lock at once, and SQLite does not wait for them: who finds others there, as
+    engines that start together do, has to try again. Raises `OSError` where it cannot be done.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    give_up = time.monotonic() + busy_s
+    while True:
+        with contextlib.closing(sqlite3.connect(file, timeout=busy_s)) as connection:
+            try:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded as long as the file is empty
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise OSError(f"{file}: {error}") from error
+        time.sleep(_AGAIN_S)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
     cursor = connection.cursor()
     for pragma in (
-        "auto_vacuum = INCREMENTAL",  # heeded as long as the file is empty
-        "journal_mode = WAL",
         "synchronous = FULL",  # a call that was written outlasts a power failure
         "foreign_keys = ON",
         "secure_delete = ON",

@@ -116,16 +116,41 @@ async def test_what_is_too_old_goes_however_much_it_is(store: HistoryStore) -> N
 
 
 async def test_several_engines_may_open_and_write_at_once(url: str) -> None:
-    stores = [HistoryStore(url, busy_s=60) for _ in range(4)]
+    stores = [HistoryStore(url, busy_s=60) for _ in range(12)]
     try:
         made = await asyncio.gather(*(store.open() for store in stores))
         assert sum(made) == 1
         await asyncio.gather(*(sample_call(f"c{n}").into(store) for n, store in enumerate(stores)))
         calls, _ = await list_calls(stores[0], Query(CallFilter()))
-        assert {call["call_id"] for call in calls} == {"c0", "c1", "c2", "c3"}
+        assert {call["call_id"] for call in calls} == {f"c{n}" for n in range(12)}
     finally:
         for store in stores:
             await store.close()
+
+
+async def test_a_file_that_another_engine_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    store = HistoryStore(f"sqlite:///{file}", busy_s=60)
+    opening = asyncio.create_task(store.open())
+    await asyncio.sleep(0.2)
+    assert not opening.done()
+    other.execute("COMMIT")
+    other.close()
+    assert await opening
+    await store.close()
+
+
+async def test_a_file_that_stays_locked_is_given_up(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    store = HistoryStore(f"sqlite:///{file}", busy_s=0.1)
+    with pytest.raises(OSError, match="locked"):
+        await store.open()
+    other.close()
+    await store.close()
 
 
 async def test_deleted_words_are_in_no_file_any_more(tmp_path: Path) -> None:
