@@ -199,10 +199,11 @@ def _make_file(file: Path, busy_s: float) -> None:
             try:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded as long as the file is empty
                 connection.execute("PRAGMA journal_mode = WAL")
-                return
             except sqlite3.Error as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                     raise OSError(f"{file}: {error}") from error
+            else:
+                return
         time.sleep(_AGAIN_S)
 
 
