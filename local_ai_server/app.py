@@ -7,6 +7,8 @@ from fastapi import FastAPI, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from local_ai_server.connection import Connection
+from local_ai_server.http_api.answers import explain_errors
+from local_ai_server.http_api.door import Door
 from local_ai_server.metrics import ServerMetrics
 from local_ai_server.model_changes import ModelChanges
 from local_ai_server.places import Places
@@ -24,6 +26,8 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     metrics = ServerMetrics(switchboard)
     places = Places(settings.max_sessions)
     metrics.sessions.set_function(lambda: places.sessions)
+    explain_errors(app)
+    app.add_middleware(Door, settings=settings)
     changes = app.state.model_changes = ModelChanges(switchboard, system_prompt=settings.llm_system_prompt)
 
     @app.get("/healthz")

@@ -56,6 +56,10 @@ class Settings(BaseModel):
     """`cancel` and `barge_in`."""
     max_prompt_updates: int = variable("LOCAL_WS_MAX_PROMPT_UPDATES", default=200, ge=0, le=1_000_000)
     """`warm`, and switches that set a prompt or settings."""
+    max_http_requests: Limit = variable("LOCAL_HTTP_MAX_REQUESTS", default=32, ge=0)
+    """Over HTTP, served at once; 0: any number."""
+    max_http_body_bytes: Limit = variable("LOCAL_HTTP_MAX_BODY_BYTES", default=32 * 1024 * 1024, ge=0)
+    """Of one HTTP request: a recording to transcribe, mostly."""
     max_utterance_s: float = variable("LOCAL_MAX_UTTERANCE", default=120.0, gt=0)
 
     mode: Annotated[Literal["auto", "full", "minimal"], Word] = variable("LOCAL_AI_MODE", default="auto")

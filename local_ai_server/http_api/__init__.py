@@ -1,0 +1,1 @@
+"""What the server offers over HTTP, beside its WebSocket on the same port."""
