@@ -64,7 +64,7 @@ class Pbx:
 
     @property
     def phone_password(self) -> str:
-        """Of user 6001."""
+        """Of the users 6001, 6002 and 6003."""
         return (self._instance / "phone.password").read_text().strip()
 
     @property
@@ -78,9 +78,14 @@ class Pbx:
         pid: int | None = self.status()["pid"]
         return pid
 
+    @property
+    def sip_domain(self) -> str:
+        """Where telephones register, e.g. `127.0.0.1:5060`."""
+        return f"{self.host}:{self.sip_port}"
+
     def sip_uri(self, extension: int | str) -> str:
         """The URI that dials an extension, e.g. `sip:700@127.0.0.1:5060`."""
-        return f"sip:{extension}@{self.host}:{self.sip_port}"
+        return f"sip:{extension}@{self.sip_domain}"
 
     def start(self) -> None:
         """Bring it up; nothing happens when it runs. Raises `PbxUnavailable` with the reason."""

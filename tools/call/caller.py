@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from baresip import Account, BaresipError, Config, Event, Runtime, StackEvent, UserAgent
 
 from tools.call.call import CallError, SipCall
+from tools.call.phone import SipPhone
 
 POLL_S = 0.005
 
@@ -47,7 +48,7 @@ def local_address_toward(uri: str) -> str:
 class SipCaller:
     """Makes calls; enter it to start the SIP stack (on a free port), leave it to hang up all and stop it.
 
-    `password` is for a PBX that asks for one (user 6001 of tools/pbx). `codecs` are baresip's names, 8 kHz ones.
+    `password` is for a PBX that asks for one (users 6001 to 6003 of tools/pbx). `codecs` are baresip's names, of 8 kHz.
     """
 
     def __init__(
@@ -135,6 +136,20 @@ class SipCaller:
         finally:
             await call.hangup()
             self._calls.pop(native.handle, None)
+
+    @contextlib.asynccontextmanager
+    async def register(self, user: str, domain: str) -> AsyncIterator[SipPhone]:
+        """A telephone that can be called: `user` at the registrar `domain` (host and port), with our password.
+
+        Leaving the block hangs up its calls and signs it off. Raises `CallError` where it is not let in.
+        """
+        account = Account(user=user, domain=domain, password=self._password, audio_codecs=self._codecs)
+        phone = SipPhone(user, await UserAgent.create(self._runtime, account), self._calls.__setitem__)
+        await phone.begin()
+        try:
+            yield phone
+        finally:
+            await phone.end()
 
     async def _agent(self, user: str) -> UserAgent:
         if user not in self._agents:
