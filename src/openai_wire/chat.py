@@ -7,7 +7,7 @@ from typing import Any
 
 from openai_wire.errors import LlmMisconfigured
 from openai_wire.setting_names import SettingNames
-from openai_wire.vendors import STANDARD_SAMPLING, Vendor
+from openai_wire.vendors import STANDARD_SAMPLING, Vendor, without_thinking
 
 _NAMED = 8
 """Models named in an error."""
@@ -35,7 +35,7 @@ def chat_request(
         **({"stop": list(stop)} if stop else {}),
         **({"tools": list(tools)} if tools else {}),
         **{names[name]: value for name, value in sampling.items() if name in names},
-        **({} if thinking else vendor.no_thinking),
+        **({} if thinking else without_thinking(vendor, model)),
     }
 
 

@@ -45,6 +45,14 @@ OLLAMA: Final = Vendor("ollama", no_thinking={"reasoning_effort": "none"})
 OPENAI: Final = Vendor("openai", max_tokens="max_completion_tokens", caches_prefix=False)
 UNKNOWN: Final = Vendor("unknown", caches_prefix=False)
 
+REASONING_EFFORTS: Final = frozenset({"none", "minimal", "low", "medium", "high", "xhigh"})
+_LEAST_EFFORT: Final = (
+    (re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d|$)"), "none"),
+    (re.compile(r"gpt-5(-mini|-nano)?(-\d|$)"), "minimal"),
+    (re.compile(r"o\d(-mini)?(-\d|$)"), "low"),
+)
+"""Of OpenAI's own models, by their names: without it they think for seconds. Others take no such field."""
+
 _OWNERS: Final = {
     "llamacpp": LLAMA_SERVER,
     "vllm": VLLM,
@@ -55,6 +63,13 @@ _OWNERS: Final = {
     "system": OPENAI,
 }
 _STARTS_IN_THOUGHT: Final = re.compile(r"deepseek-?r1|qwq|qwen3[^/]*thinking", re.IGNORECASE)
+
+
+def without_thinking(vendor: Vendor, model: str) -> Mapping[str, Any]:
+    """Request fields that keep `model` from thinking before it answers, or let it think as little as it can."""
+    if vendor is OPENAI:
+        return next(({"reasoning_effort": least} for name, least in _LEAST_EFFORT if name.match(model)), {})
+    return vendor.no_thinking
 
 
 def vendor_of(listing: Mapping[str, Any], headers: Mapping[str, str]) -> Vendor:

@@ -14,8 +14,9 @@ from ai_engine.providers.circuit_breaker import BreakerLimits, CircuitBreaker
 from ai_engine.providers.components.chain import Chain, Member
 from ai_engine.providers.components.component import ToolWanted
 from ai_engine.providers.components.llm.chain import ChainedLanguageModel
+from ai_engine.providers.components.llm.fitting import without_older_half
 from ai_engine.providers.components.llm.local import LocalLanguageModel
-from ai_engine.providers.components.llm.openai import openai_language_model, without_older_half
+from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.components.local_socket import LocalSocket, LocalSocketSettings
 from ai_engine.providers.provider import CallInfo
 from ai_engine.providers.services import CallScope, Services

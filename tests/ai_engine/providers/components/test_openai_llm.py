@@ -10,7 +10,8 @@ import pytest
 from ai_engine.config_file import ConfigError
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.providers.components.component import ComponentFailed
-from ai_engine.providers.components.llm.openai import openai_language_model, without_older_half
+from ai_engine.providers.components.llm.fitting import without_older_half
+from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.provider import CallInfo
 from ai_engine.providers.services import CallScope, Services
 from tests.openai_stand_in import DONE, DROP, HANG, HELLO, StandIn, delta
@@ -284,6 +285,15 @@ async def test_a_field_that_a_model_does_not_take_is_left_out_from_then_on(serve
         assert await answer(llm, temperature=0.4, stop=("\n",), top_p=0.9) == "Hello there"
     assert len(server.asked) == 2
     assert {name for asked in server.asked for name in asked} & {"temperature", "stop", "top_p"} == {"top_p"}
+
+
+async def test_an_effort_that_a_model_does_not_know_is_not_named_to_it_again(server, model):
+    server.models = {"data": [{"id": "gpt-5.1", "owned_by": "system"}]}
+    server.refuses = {"reasoning_effort": "Unsupported value: 'none' is not supported with the 'gpt-5.1' model."}
+    llm = model()
+    for _ in range(2):
+        assert await answer(llm) == "Hello there"
+    assert [asked.get("reasoning_effort") for asked in server.asked] == [None, None]
 
 
 async def test_what_every_request_needs_is_not_left_out(server, model):

@@ -6,39 +6,34 @@ take none. Nothing is primed ahead of a question: who pays by the token would pa
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Final
 
-import structlog
 from pydantic import AfterValidator, Field
 
-from ai_engine.providers.components.component import Output, ToolWanted
+from ai_engine.providers.components.component import ToolWanted
 from ai_engine.providers.components.llm.anthropic_messages import (
     VERSION,
     MessageDecoder,
     MessageReader,
     messages_request,
 )
-from ai_engine.providers.components.llm.openai import without_older_half
-from ai_engine.providers.components.llm.pieces import Pieces, component_failed
+from ai_engine.providers.components.llm.fitting import until_it_fits
+from ai_engine.providers.components.llm.pieces import HttpLanguageModel
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions, http_url
 from ai_engine.providers.services import CallScope
 from ai_engine.tools.tool import ToolSpec
 from openai_wire.client import OpenAiClient
-from openai_wire.errors import LlmError, LlmPromptTooLong, LlmRefused, LlmUnavailable
+from openai_wire.errors import LlmPromptTooLong, LlmRefused, LlmUnavailable
 from voice_core.history import Message
 from voice_wire.messages import Sampling
-
-log = structlog.get_logger(__name__)
 
 _MAX_TOKENS: Final = 160
 """Of an answer whose sampling names no number: a spoken minute is about 200."""
 _THOUGHT_TOKENS: Final = 2048
 """More, where it may think: thoughts count as well, and an answer that is too long is broken off anyway."""
-_TRIES: Final = 3
-"""Of a prompt that is too long; each is about half as long as the one before."""
 
 
 class AnthropicOptions(ServerOptions):
@@ -51,47 +46,20 @@ class AnthropicOptions(ServerOptions):
     """True: it thinks first and the caller waits; False: it does not; None: as the model does by itself."""
 
 
-class AnthropicLanguageModel:
-    """One call's. Its connections are the engine's."""
+class AnthropicLanguageModel(HttpLanguageModel):
+    """One call's."""
 
     def __init__(self, client: OpenAiClient, options: AnthropicOptions) -> None:
         self._client = client
         self._options = options
 
-    async def start(self) -> None:
-        """Nothing to connect before the first question."""
-
-    async def stop(self) -> None:
-        """The connections stay."""
-
-    @asynccontextmanager
-    async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
-    ) -> AsyncIterator[Output[str | ToolWanted]]:
-        async with aclosing(self._answer(messages, sampling, tools)) as pieces:
-            yield Pieces(pieces)
-
     async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Not done: it would be paid for."""
 
-    async def _answer(
+    def _answer(
         self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
     ) -> AsyncGenerator[str | ToolWanted, None]:
-        for attempt in range(_TRIES):
-            try:
-                async with aclosing(self._spoken(messages, sampling, tools)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            except LlmPromptTooLong as error:  # nothing was said yet
-                shorter = without_older_half(messages)
-                if attempt == _TRIES - 1 or len(shorter) == len(messages):
-                    raise component_failed(error) from None
-                log.info("prompt_shortened", messages=len(messages), left=len(shorter))
-                messages = shorter
-            except LlmError as error:
-                raise component_failed(error) from None
-            else:
-                return
+        return until_it_fits(lambda some: self._spoken(some, sampling, tools), messages)
 
     async def _spoken(
         self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]

@@ -8,14 +8,14 @@ Where it is written: docs.ollama.com/api/chat and /api/streaming (lines of JSON,
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from ai_engine.providers.components.component import Output, ToolWanted
-from ai_engine.providers.components.llm.pieces import Pieces, component_failed
+from ai_engine.providers.components.component import ToolWanted
+from ai_engine.providers.components.llm.pieces import HttpLanguageModel, component_failed
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions, http_url
 from ai_engine.providers.services import CallScope
@@ -57,25 +57,12 @@ class OllamaOptions(ServerOptions):
     """True or False where the model can be told; None: as it does by itself. Its thoughts are never spoken."""
 
 
-class OllamaLanguageModel:
-    """One call's. Its connections are the engine's."""
+class OllamaLanguageModel(HttpLanguageModel):
+    """One call's. The first warm-up lets the server load the model."""
 
     def __init__(self, client: OpenAiClient, options: OllamaOptions) -> None:
         self._client = client
         self._options = options
-
-    async def start(self) -> None:
-        """Nothing to connect: the first warm-up loads the model."""
-
-    async def stop(self) -> None:
-        """The connections stay."""
-
-    @asynccontextmanager
-    async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
-    ) -> AsyncIterator[Output[str | ToolWanted]]:
-        async with aclosing(self._answer(messages, sampling, tools)) as pieces:
-            yield Pieces(pieces)
 
     async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Lets the server load the model and read the prompt."""

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import structlog
 
-from ai_engine.providers.components.component import Output, ToolWanted
-from ai_engine.providers.components.llm.pieces import Pieces, component_failed
+from ai_engine.providers.components.component import ToolWanted
+from ai_engine.providers.components.llm.fitting import until_it_fits
+from ai_engine.providers.components.llm.pieces import HttpLanguageModel, component_failed
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.providers.components.server_options import ServerOptions
 from ai_engine.providers.services import CallScope
 from ai_engine.tools.tool import ToolSpec
 from openai_wire.chat import chat_request, choose_model, ends_in_a_question
 from openai_wire.client import OpenAiClient
-from openai_wire.errors import LlmError, LlmMisconfigured, LlmPromptTooLong, LlmRefused
+from openai_wire.errors import LlmError, LlmMisconfigured, LlmRefused
 from openai_wire.stream import Outcome
 from openai_wire.thinking import ThinkingFilter
-from openai_wire.vendors import Vendor, starts_in_thought, vendor_of
+from openai_wire.vendors import REASONING_EFFORTS, Vendor, starts_in_thought, vendor_of
 from voice_core.history import Message
 from voice_wire.messages import Sampling
 
@@ -34,10 +35,8 @@ log = structlog.get_logger(__name__)
 
 _MAX_TOKENS: Final = 160
 """Of an answer whose sampling names no number: a spoken minute is about 200."""
-_TRIES: Final = 3
-"""Of a prompt that is too long, each about half as long as the one before; of one with a field that is not taken."""
 _UNSUPPORTED: Final = re.compile(r"unsupported (?:value|parameter): '(\w+)'", re.IGNORECASE)
-"""How OpenAI says which field a model does not take: reasoning models take no temperature."""
+"""How OpenAI says which field a model does not take (reasoning models no temperature), or which value of its effort."""
 _NEEDED: Final = {"model", "messages", "stream"}
 _PLAIN_OVERRIDES: Final = {"max_tokens", "stop", "sanitize_output"}
 
@@ -97,12 +96,20 @@ class ModelServer:
         self.not_taken.clear()
 
     def learned(self, error: LlmError) -> bool:
-        """Whether `error` is the refusal of a field that can be left out, and that was not known."""
-        found = _UNSUPPORTED.search(str(error))
-        if found is None or found[1] in _NEEDED | self.not_taken:
+        """Whether `error` is the refusal of a field that can be left out, and that was not known.
+
+        After one that speaks against the server as such, it is asked anew who it is.
+        """
+        if isinstance(error, LlmMisconfigured):
+            self.forget()
+        found = _UNSUPPORTED.search(str(error)) if isinstance(error, LlmRefused) else None
+        if found is None:
             return False
-        log.info("field_not_taken", model=self.model, field=found[1])
-        self.not_taken.add(found[1])
+        field = "reasoning_effort" if found[1] in REASONING_EFFORTS else found[1]
+        if field in _NEEDED | self.not_taken:
+            return False
+        log.info("field_not_taken", model=self.model, field=field)
+        self.not_taken.add(field)
         return True
 
     async def close(self) -> None:
@@ -110,7 +117,7 @@ class ModelServer:
         await self.client.close()
 
 
-class OpenAiLanguageModel:
+class OpenAiLanguageModel(HttpLanguageModel):
     """One call's."""
 
     def __init__(self, server: ModelServer) -> None:
@@ -121,16 +128,6 @@ class OpenAiLanguageModel:
             await self._server.ready()
         except LlmError as error:
             raise component_failed(error) from None
-
-    async def stop(self) -> None:
-        """The connections are the engine's."""
-
-    @asynccontextmanager
-    async def reply(
-        self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
-    ) -> AsyncIterator[Output[str | ToolWanted]]:
-        async with aclosing(self._answer(messages, sampling, tools)) as pieces:
-            yield Pieces(pieces)
 
     async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
         """Lets the server read the prompt, where it keeps what it read and nobody pays for it."""
@@ -146,29 +143,13 @@ class OpenAiLanguageModel:
         except LlmError as error:
             raise component_failed(error) from None
 
-    async def _answer(
+    def _answer(
         self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
     ) -> AsyncGenerator[str | ToolWanted, None]:
-        """What may be said, as it comes, then the tools that are wanted. Raises `ComponentFailed`."""
-        for attempt in range(_TRIES):
-            try:
-                async with aclosing(self._spoken(messages, sampling, tools)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            except LlmPromptTooLong as error:  # nothing was said yet: it is refused before it is begun
-                shorter = without_older_half(messages)
-                if attempt == _TRIES - 1 or len(shorter) == len(messages):
-                    raise component_failed(error) from None
-                log.info("prompt_shortened", messages=len(messages), left=len(shorter))
-                messages = shorter
-            except LlmError as error:
-                if isinstance(error, LlmRefused) and attempt < _TRIES - 1 and self._server.learned(error):
-                    continue
-                if isinstance(error, LlmMisconfigured):
-                    self._server.forget()
-                raise component_failed(error) from None
-            else:
-                return
+        def ask(some: Sequence[Message]) -> AsyncGenerator[str | ToolWanted, None]:
+            return self._spoken(some, sampling, tools)
+
+        return until_it_fits(ask, messages, may_repeat=self._server.learned)
 
     async def _spoken(
         self, messages: Sequence[Message], sampling: Sampling, tools: Sequence[ToolSpec]
@@ -210,20 +191,6 @@ class OpenAiLanguageModel:
             tools=[tool.as_function() for tool in tools],
         )
         return {name: value for name, value in request.items() if name not in self._server.not_taken}
-
-
-def without_older_half(messages: Sequence[Message]) -> Sequence[Message]:
-    """System messages at the beginning and the newer half of the rest, the question always among it.
-
-    No tool's result is left without its call: servers refuse that.
-    """
-    first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    rest = messages[first:]
-    if len(rest) <= 1:
-        return messages
-    from_half = len(rest) // 2
-    whole = next((at for at in range(from_half, len(rest)) if rest[at].role != "tool"), from_half)
-    return [*messages[:first], *rest[whole:]]
 
 
 def _line(message: Message) -> dict[str, Any]:
