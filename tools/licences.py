@@ -19,7 +19,7 @@ ONLY_DEVELOPMENT = frozenset(
     | {"mypy_extensions", "nodeenv", "pathspec", "platformdirs", "pluggy", "pre_commit", "pytest", "pytest-asyncio"}
     | {"pytest-cov", "pytest-timeout", "pytest-xdist", "python-discovery", "ruff", "sortedcontainers"}
     | {"contourpy", "cycler", "fonttools", "kiwisolver", "matplotlib", "pillow", "pyparsing", "python-dateutil"}
-    | {"pystoi", "scipy", "aiosmtpd", "atpublic"}
+    | {"pystoi", "scipy", "aiosmtpd", "atpublic", "jiter", "openai", "sniffio"}
     | {"ml_dtypes", "onnx", "types-PyYAML", "types-jsonschema", "virtualenv"}
 )
 
