@@ -1,6 +1,6 @@
 """`http`: asks a server of the user's: in a call as a tool, before it for its variables, after it as a webhook.
 
-Host and port are the configuration's, `ai_engine.tools.ssrf` decides which addresses they may be at. No redirect is
+Host and port are the configuration's, `outbound_guard` decides which addresses they may be at. No redirect is
 followed, no proxy of the environment used, no cookie kept; answers have a limit of bytes and of time.
 """
 
@@ -33,8 +33,9 @@ from ai_engine.tools.request_template import (
     json_variables,
     one_line,
 )
-from ai_engine.tools.ssrf import USUAL_PORTS, Allowed, Destination, DestinationRefused, guarded_connector
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult, ToolSpec
+from outbound_guard.connector import guarded_connector
+from outbound_guard.destination import USUAL_PORTS, Allowed, Destination, DestinationRefused
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices

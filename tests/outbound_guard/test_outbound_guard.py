@@ -11,14 +11,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_engine.tools.ssrf import (
-    Allowed,
-    Destination,
-    DestinationRefused,
-    GuardedResolver,
-    guarded_connector,
-    is_public,
-)
+from outbound_guard.connector import GuardedResolver, guarded_connector
+from outbound_guard.destination import Allowed, Destination, DestinationRefused, is_public
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.0.1", "172.32.0.1", "100.63.0.1", "192.169.0.1"]
 PUBLIC += ["2606:4700::1111", "2a00:1450:4001:81b::200e", "2001:4860:4860::8888"]

@@ -1,30 +1,22 @@
 """Which addresses a request may go to: the guard against server-side request forgery.
 
-A destination is one scheme, host and port, taken from the configuration. Its name is resolved here, and each address is
-judged when a socket is about to be connected to it, so nothing can change between the check and the use. An address
-passes if it is a public one by IANA's special-purpose registries (RFC 6890 and what was added since); forms that hide
-another address in themselves (IPv4-mapped, 6to4, NAT64, Teredo) and the metadata services of clouds never count as
-public. What else may be reached the configuration must name.
+A destination is one scheme, host and port. Its name is resolved and its addresses are judged when a socket is about to
+be connected (`connector`), so nothing can change between the check and the use. An address passes if it is a public one
+by IANA's special-purpose registries (RFC 6890 and what was added since); forms that hide another address in themselves
+(IPv4-mapped, 6to4, NAT64, Teredo) and the metadata services of clouds never count as public. What else may be reached
+the configuration must name.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(name, port) → addresses as text. Raises `OSError`."""
-
 USUAL_PORTS: Final = frozenset({80, 443})
 
 
@@ -136,58 +128,6 @@ def is_public(address: Address) -> bool:
     return address in _GLOBAL_V6 and not _within(address, _SPECIAL_V6)
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves the destination's name, and only that; keeps the addresses that may be reached."""
-
-    def __init__(self, destination: Destination, look_up: LookUp | None = None) -> None:
-        self._destination = destination
-        self._look_up = look_up or _look_up
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Raises `OSError`; `DestinationRefused` where no address is left."""
-        destination = self._destination
-        if (host.rstrip(".").lower(), port) != (destination.host, destination.port):
-            raise DestinationRefused(f"{host}:{port} is not {destination.host}:{destination.port}")
-        found: list[ResolveResult] = []
-        refused: DestinationRefused | None = None
-        for text in await self._look_up(host, port):
-            try:
-                destination.check(text)
-            except DestinationRefused as error:
-                refused = error
-                continue
-            kind = socket.AF_INET6 if ":" in text else socket.AF_INET
-            found.append(
-                ResolveResult(hostname=host, host=text, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
-            )
-        if not found:
-            raise refused or OSError(f"{host} has no address")
-        return found
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def guarded_connector(
-    destination: Destination, *, look_up: LookUp | None = None, limit: int = 20
-) -> aiohttp.TCPConnector:
-    """Connections to `destination` alone, `limit` at once. Belongs to the running loop."""
-
-    def checked_socket(info: tuple[Any, ...]) -> socket.socket:
-        """The last word: `info` is where the socket is connected to next."""
-        family, kind, proto, _, where = info
-        destination.check(str(where[0]))
-        if where[1] != destination.port:
-            raise DestinationRefused(f"port {where[1]} is not {destination.port}")
-        return socket.socket(family, kind, proto)
-
-    return aiohttp.TCPConnector(
-        resolver=GuardedResolver(destination, look_up), use_dns_cache=False, socket_factory=checked_socket, limit=limit
-    )
-
-
 def _within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
@@ -206,8 +146,3 @@ def _is_name(text: str) -> bool:
     if len(text) > 253 or not text.isascii() or last.isdigit() or last.startswith("0x"):
         return False
     return all(0 < len(label) <= 63 and label.replace("-", "").replace("_", "").isalnum() for label in labels)
-
-
-async def _look_up(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
