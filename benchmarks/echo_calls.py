@@ -22,12 +22,12 @@ import numpy.typing as npt
 from ai_engine.conversation import decisions as d
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.echo import EchoGuard, MakeCanceller
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.transport import Frame, FrameKind
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, BackendChanged, CallerSpeech, ProviderEvent
+from speech_detection.detector import SpeechDetector
 from tools.hand_paced import HandPacedTransport
 from voice_wire.audio import MULAW_8K, Pcm, decode_mulaw, encode_mulaw
 

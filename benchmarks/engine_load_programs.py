@@ -31,7 +31,6 @@ import uvloop
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
 from ai_engine.conversation.decisions import Adopt, Decision, Say, Speculate, Transcribe
-from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.echo import guards_for
 from ai_engine.media.pacer import FRAME_S, MediaLoop, settle_interpreter
@@ -39,6 +38,7 @@ from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import PT_G722, write_header
 from ai_engine.media.rtp_transport import RtpTransport
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallerSpeech
+from speech_detection.detector import SpeechDetector, SpeechStream
 from tools.load_test.inventory import CollectorPauses
 from voice_wire.audio import MULAW_8K, decode_mulaw, encode_mulaw
 

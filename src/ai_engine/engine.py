@@ -30,7 +30,6 @@ from ai_engine.contexts import load_contexts
 from ai_engine.conversation.embedding_worker import EmbeddingWorker
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.conversation.semantic_end_of_turn import SmartTurnWorker
-from ai_engine.conversation.speech_detector import SpeechDetector
 from ai_engine.conversation_section import conversation_settings
 from ai_engine.history_setup import make_history
 from ai_engine.http_api import HttpApi, Readiness
@@ -38,7 +37,7 @@ from ai_engine.live_events import LiveEvents
 from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.echo import guards_for
 from ai_engine.media.line_registry import LineParts, lines_from
-from ai_engine.media.pacer import MediaLoop, settle_interpreter
+from ai_engine.media.pacer import MediaLoop, prefer_this_thread, settle_interpreter
 from ai_engine.media.ports import RtpPorts
 from ai_engine.metrics import Metrics
 from ai_engine.providers.clients import SharedClients
@@ -50,6 +49,7 @@ from ai_engine.recording_setup import announced, check_action, make_recorder
 from ai_engine.settings import Settings
 from ai_engine.tools.call_hooks import AfterCalls
 from ai_engine.tools.registry import Toolbox, ToolServices
+from speech_detection.detector import SpeechDetector
 from voice_wire.audio import AudioFormat
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,9 @@ class Engine:
         # The instance is the application's name: the engine that comes after this one must know its leftovers.
         self._ids = OwnIds(instance_of(asterisk.app))
         self._media = MediaLoop()
-        self._detector = SpeechDetector(settings.models_folder / "vad" / "silero_vad.onnx", self._media.post)
+        self._detector = SpeechDetector(
+            settings.models_folder / "vad" / "silero_vad.onnx", self._media.post, prepare_thread=prefer_this_thread
+        )
         echo_choices = {settings.media.echo, *(line.echo for line in settings.media.line_profiles.values())}
         self._guard_echo = {choice: guards_for(choice) for choice in echo_choices}
         ports = settings.media.ports

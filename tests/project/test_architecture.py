@@ -70,6 +70,7 @@ def test_the_lower_packages_know_nothing_of_the_higher_ones() -> None:
     higher["spoken_forms"] = {"ai_engine", "local_ai_server", "model_worker", "voice_core", "voice_wire"}
     higher["openai_wire"] = {"ai_engine", "local_ai_server", "model_worker", "voice_core", "spoken_forms"}
     higher["outbound_guard"] = {"ai_engine", "local_ai_server", "model_worker", "voice_core", "voice_wire"}
+    higher["speech_detection"] = {"ai_engine", "local_ai_server", "model_worker", "voice_core"}
     higher["ai_engine"] = {"local_ai_server"}
     for package, forbidden in higher.items():
         for file in files(package):

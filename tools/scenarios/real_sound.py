@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from ai_engine.conversation.speech_detector import SpeechDetector, SpeechDetectorError
 from local_ai_server.catalog import ModelMissing, find_model
+from speech_detection.detector import SpeechDetector, SpeechDetectorError
 from tools.call.wav import Pcm, read_wav
 from tools.free_ports import free_tcp_port
 from tools.scenarios.virtual import VoiceNetwork

@@ -15,7 +15,6 @@ import structlog
 
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.decisions import Decision, SendAudio
-from ai_engine.conversation.speech_detector import SpeechDetector, SpeechStream
 from ai_engine.media.agent_audio import AgentAudioConverter
 from ai_engine.media.agent_level import TurnLevel
 from ai_engine.media.call_recording import CallRecording
@@ -23,6 +22,7 @@ from ai_engine.media.echo import EchoGuard
 from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.transport import MediaTransport
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ProviderEvent
+from speech_detection.detector import SpeechDetector, SpeechStream
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)

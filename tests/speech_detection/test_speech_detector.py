@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ai_engine.conversation.speech_detector import SpeechDetector, SpeechDetectorError
+from speech_detection.detector import SpeechDetector, SpeechDetectorError
 from voice_wire.audio import decode_mulaw, encode_mulaw, resample
 
-MODELS = Path(__file__).parents[3] / "models"
+MODELS = Path(__file__).parents[2] / "models"
 WEIGHTS = MODELS / "vad" / "silero_vad.onnx"
 VOICE = MODELS / "tts" / "en_US-joe-medium" / "en_US-joe-medium.onnx"
 

@@ -20,8 +20,6 @@ import numpy.typing as npt
 import onnxruntime
 import structlog
 
-from ai_engine.media.pacer import prefer_this_thread
-
 RATES_HZ: Final = (8000, 16000)
 """What the network was trained for."""
 WINDOW_MS: Final = 32.0
@@ -37,8 +35,8 @@ _SILENT_WINDOWS: Final = 16
 recorded speech with pauses: onsets come in the same window as with every window judged. (Clearing the state instead
 loses quiet onsets.)"""
 _SILENT_BELOW: Final = 0.1
-_MOST_BEHIND_S: Final = 0.5
-"""Should this thread be starved, older sound is left out rather than judged late."""
+MOST_BEHIND_S: Final = 0.5
+"""Of live sound, should the thread be starved."""
 
 _log = structlog.get_logger(__name__)
 _Floats = npt.NDArray[np.float32]
@@ -49,7 +47,7 @@ class SpeechDetectorError(Exception):
 
 
 class SpeechStream:
-    """One call's sound on its way to the detector. Used on the media loop."""
+    """One call's sound on its way to the detector. Used on its owner's loop."""
 
     __slots__ = ("_detector", "bank", "call_key", "closed", "on_probability", "slot")
 
@@ -82,13 +80,26 @@ _Results = list[tuple[SpeechStream, float, float]]
 class SpeechDetector:
     """The network and its thread. `start` it before the first call, `stop` it after the last."""
 
-    def __init__(self, model_path: Path, post: Callable[..., object], *, batch_capacity: int = 32) -> None:
-        """`post(function, *args)` runs a function soon on the media loop (`MediaLoop.post`).
+    def __init__(
+        self,
+        model_path: Path,
+        post: Callable[..., object],
+        *,
+        batch_capacity: int = 32,
+        most_behind_s: float = MOST_BEHIND_S,
+        prepare_thread: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`post(function, *args)` runs a function soon on the loop of the streams (`MediaLoop.post`).
+
+        `most_behind_s`: sound that ended so long before other sound that waits is left out rather than judged late;
+        infinite where streams have clocks of their own. `prepare_thread` is called first on the detector's thread.
 
         Raises `SpeechDetectorError` when the weights are missing or damaged.
         """
         session = _load(model_path)
         self._post = post
+        self._most_behind_s = most_behind_s
+        self._prepare_thread = prepare_thread
         self._inbox: deque[tuple[SpeechStream, bytes | None, float]] = deque()
         self._wake_posted = False
         self._work = threading.Event()
@@ -112,7 +123,7 @@ class SpeechDetector:
     def open(
         self, call_key: str, on_probability: Callable[[float, float], None], *, rate_hz: int = 8000
     ) -> SpeechStream:
-        """`on_probability(probability, at)` is called on the media loop for each window, which ended `at`.
+        """`on_probability(probability, at)` is called on its owner's loop for each window, which ended `at`.
 
         Raises `ValueError` for a rate that is not among `RATES_HZ`.
         """
@@ -121,7 +132,7 @@ class SpeechDetector:
         return SpeechStream(self, self._banks[rate_hz], call_key, on_probability)
 
     def queue(self, stream: SpeechStream, pcm: bytes | None, at: float) -> None:
-        """Take a frame (None: the stream is closed). Called by the stream, on the media loop."""
+        """Take a frame (None: the stream is closed). Called by the stream, on its owner's loop."""
         self._inbox.append((stream, pcm, at))
         if not self._wake_posted:  # once per tick, when all calls have been served
             self._wake_posted = True
@@ -134,7 +145,7 @@ class SpeechDetector:
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        prefer_this_thread()
+        self._prepare_thread()
         while True:
             self._work.wait()
             self._work.clear()
@@ -149,7 +160,7 @@ class SpeechDetector:
                     bank.start_afresh()
 
     def _judge(self, inbox: list[tuple[SpeechStream, bytes | None, float]]) -> None:
-        too_old = max((at for _, _, at in inbox), default=0.0) - _MOST_BEHIND_S
+        too_old = max((at for _, _, at in inbox), default=0.0) - self._most_behind_s
         for stream, pcm, at in inbox:
             if pcm is None:
                 stream.bank.release(stream)

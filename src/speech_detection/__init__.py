@@ -1,0 +1,1 @@
+"""The voice-activity network, for the engine and for the AI server."""
