@@ -196,6 +196,8 @@ _REFUSALS: Final[dict[str, tuple[ErrorCode, bool]]] = {
     "LlmTimeout": ("timeout", True),
     "LlmRefused": ("invalid_message", False),
     "LlamaError": ("worker_failed", True),
+    "UnknownLanguage": ("invalid_message", False),
+    "TaskNotSupported": ("not_supported", False),
     "UnknownVoice": ("invalid_message", False),
     "SpeechRefused": ("invalid_message", False),
     "TtsUnavailable": ("tts_unavailable", True),

@@ -69,6 +69,8 @@ class Backend:
     """Caller audio must be withheld while the agent is heard."""
     streams: bool = False
     """Of STT: it takes audio as it comes (`feed`, `finish`, `drop`) and sends partial results."""
+    translates: bool = False
+    """Of STT: its multilingual models take `task="translate"`."""
     check: Callable[[], str | None] | None = None
     """A further look: why it cannot run here and what mends it; None when it can."""
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from local_ai_server.backends.stt.faster_whisper import FasterWhisperModel
+from local_ai_server.backends.stt.whisper_utterances import TaskNotSupported, UnknownLanguage
+from model_worker.model import Cancelled
 
 
 class Tokenizer:
@@ -23,15 +25,21 @@ def model(multilingual):
     return model
 
 
-def test_an_english_model_has_one_tokenizer_whatever_is_asked_for():
+def test_an_english_model_listens_for_english_whatever_is_asked_for():
     english = model(multilingual=False)
-    assert len({id(english._tokenizer(name)) for name in ("en", "de", "../../etc/passwd", "x" * 9999)}) == 1
-    assert list(english._tokenizers) == ["en"]
+    assert {english._language_heard(name) for name in ("en", "de", "../../etc/passwd", "x" * 9999)} == {"en"}
+    assert not english._tokenizers
 
 
 def test_a_multilingual_model_keeps_the_languages_it_knows():
     many = model(multilingual=True)
-    many._tokenizer("de")
-    with pytest.raises(ValueError, match="not a valid language"):
-        many._tokenizer("../../etc/passwd")
-    assert list(many._tokenizers) == ["de"]
+    assert many._language_heard("de") == "de"
+    with pytest.raises(UnknownLanguage, match="codes as en, de, ja"):
+        many._language_heard("../../etc/passwd")
+    assert list(many._tokenizers) == [("de", "transcribe")]
+
+
+def test_an_english_model_does_not_translate():
+    english = model(multilingual=False)
+    with pytest.raises(TaskNotSupported, match="multilingual"):
+        english.transcribe(bytes(3200), Cancelled(), task="translate")

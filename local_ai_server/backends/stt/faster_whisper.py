@@ -22,6 +22,8 @@ from local_ai_server.backends.stt.whisper_utterances import (
     LEAD_S,
     RATE_HZ,
     Decoded,
+    Task,
+    UnknownLanguage,
     UtteranceModel,
     default_window_s,
 )
@@ -64,6 +66,7 @@ BACKEND: Final = Backend(
     extra="whisper",
     default_model="whisper-tiny.en",
     canary=("canary", {}),
+    translates=True,
     needs_gating=True,  # it decodes whole utterances: the agent's echo in one would be words of the caller's
 )
 
@@ -99,17 +102,27 @@ class FasterWhisperModel(UtteranceModel):
         self._whisper, self.compute_type = with_fallback(whisper_in, types_to_try(compute_type, device))
         self._tokenizer_class: Any = Tokenizer
         self._multilingual: bool = self._whisper.model.is_multilingual
-        self._tokenizers: dict[str, Any] = {}
+        self._translates = self._multilingual
+        self._tokenizers: dict[tuple[str, Task], Any] = {}
         self._language = language
         self._context_s = min(context_s or default_window_s(self._width()), FULL_WINDOW_S)
-        self._tokenizer(language)  # a language it does not know fails here, not in a call
+        self._tokenizer(language, "transcribe")  # a language it does not know fails here, not in a call
 
     def _width(self) -> int:
         """Of the encoder's layers: 384 in tiny models, 512 in base ones."""
         features = np.zeros((1, self._whisper.model.n_mels, 16), np.float32)
         return int(self._whisper.encode(features).shape[-1])
 
-    def _decode(self, samples: Samples, window_s: float, language: str, cancelled: Cancelled) -> Decoded | None:
+    def _language_heard(self, language: str) -> str:
+        """An English-only model has one language, whatever clients call theirs."""
+        if not self._multilingual:
+            return self._language
+        self._tokenizer(language, "transcribe")
+        return language
+
+    def _decode(
+        self, samples: Samples, window_s: float, language: str, task: Task, cancelled: Cancelled
+    ) -> Decoded | None:
         if cancelled.is_set():  # from here on nothing can stop CTranslate2
             return None
         padded = np.concatenate((np.zeros(round(LEAD_S * RATE_HZ), np.float32), samples))
@@ -120,7 +133,7 @@ class FasterWhisperModel(UtteranceModel):
         features = np.pad(
             features, ((0, 0), (0, n_frames - features.shape[1])), constant_values=float(features.min())
         ).astype(np.float32)
-        tokenizer = self._tokenizer(language)
+        tokenizer = self._tokenizer(language, task)
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         limit = token_limit(samples.size / RATE_HZ)
         result = self._whisper.model.generate(
@@ -139,14 +152,15 @@ class FasterWhisperModel(UtteranceModel):
         looped = len(tokens) >= limit or loops(tokens, text)
         return Decoded(text, float(result.no_speech_prob), float(mean), len(tokens) + 1, looped)
 
-    def _tokenizer(self, language: str) -> Any:
+    def _tokenizer(self, language: str, task: Task) -> Any:
         """The tokenizer whose prompt asks for `language`. An English-only model is asked for nothing."""
-        if not self._multilingual:
-            language = self._language  # one tokenizer, whatever clients call their language
-        found = self._tokenizers.get(language)
+        found = self._tokenizers.get((language, task))
         if found is None:
-            found = self._tokenizer_class(
-                self._whisper.hf_tokenizer, self._multilingual, task="transcribe", language=language
-            )
-            self._tokenizers[language] = found
+            try:
+                found = self._tokenizer_class(
+                    self._whisper.hf_tokenizer, self._multilingual, task=task, language=language
+                )
+            except ValueError:
+                raise UnknownLanguage(f"Whisper knows no language {language!r}; use codes as en, de, ja") from None
+            self._tokenizers[language, task] = found
         return found

@@ -11,12 +11,14 @@ from pydantic import AfterValidator, Field
 from local_ai_server.backends.backend import Backend, BackendUnusable, Machine, Plan
 from local_ai_server.backends.options import BackendOptions, Threads, Word, variable
 from local_ai_server.backends.stt.decoding_guards import Samples, loops, token_limit
-from local_ai_server.backends.stt.whisper_cpp_library import WhisperCpp, WhisperCppError
+from local_ai_server.backends.stt.whisper_cpp_library import WhisperCpp
 from local_ai_server.backends.stt.whisper_utterances import (
     FULL_WINDOW_S,
     LEAD_S,
     RATE_HZ,
     Decoded,
+    Task,
+    UnknownLanguage,
     UtteranceModel,
     default_window_s,
 )
@@ -88,26 +90,28 @@ class WhisperCppModel(UtteranceModel):
         audio_ctx: int | None = None,
         device: str = "cpu",
     ) -> None:
-        """`audio_ctx`: see `Options`. Raises `WhisperCppError`."""
+        """`audio_ctx`: see `Options`. Raises `WhisperCppError` and `UnknownLanguage`."""
         self._whisper = WhisperCpp(Path(model_path), use_gpu=device != "cpu", threads=threads)
         self._language = language
         if audio_ctx is None:
             self._context_s = default_window_s(self._whisper.width)
         else:
             self._context_s = (audio_ctx or self._whisper.full_window) / _FRAMES_A_SECOND
-        self._language_of(language)  # a language it does not know fails here, not in a call
+        self._language_heard(language)  # a language it does not know fails here, not in a call
 
     def unload(self) -> None:
         self._whisper.close()
 
-    def _decode(self, samples: Samples, window_s: float, language: str, cancelled: Cancelled) -> Decoded | None:
+    def _decode(
+        self, samples: Samples, window_s: float, language: str, task: Task, cancelled: Cancelled
+    ) -> Decoded | None:
         limit = token_limit(samples.size / RATE_HZ)
         # What follows the audio is padded by whisper.cpp; it does not look at less than a second.
         n_after = max(0, round(1.1 * RATE_HZ) - samples.size)
         lead = np.zeros(round(LEAD_S * RATE_HZ), np.float32)
         found = self._whisper.decode(
             np.concatenate((lead, samples, np.zeros(n_after, np.float32))),
-            language=self._language_of(language),
+            language=language,
             window=round(min(window_s, FULL_WINDOW_S) * _FRAMES_A_SECOND),
             max_tokens=limit,
             stop=cancelled.is_set,
@@ -120,10 +124,10 @@ class WhisperCppModel(UtteranceModel):
         looped = len(found.tokens) >= limit or loops(found.tokens, text)
         return Decoded(text, no_speech, mean, len(found.log_probabilities), looped)
 
-    def _language_of(self, language: str) -> str:
-        """What the model is asked for. An English-only model is asked for nothing. `WhisperCppError` if unknown."""
+    def _language_heard(self, language: str) -> str:
+        """An English-only model is asked for English, whatever clients call theirs."""
         if not self._whisper.multilingual:
             return "en"
         if not self._whisper.knows_language(language):
-            raise WhisperCppError(f"Whisper knows no language {language!r}; use codes as en, de, ja")
+            raise UnknownLanguage(f"Whisper knows no language {language!r}; use codes as en, de, ja")
         return language

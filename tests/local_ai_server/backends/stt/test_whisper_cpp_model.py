@@ -11,6 +11,7 @@ from local_ai_server.backends.options import OptionsError
 from local_ai_server.backends.registry import backend
 from local_ai_server.backends.stt import whisper_cpp, whisper_cpp_library
 from local_ai_server.backends.stt.whisper_cpp_library import WhisperCpp, WhisperCppError
+from local_ai_server.backends.stt.whisper_utterances import UnknownLanguage
 from local_ai_server.catalog import ModelMissing, find_model
 from local_ai_server.whisper_cpp_convert import convert
 from model_worker.link import WorkerLink
@@ -207,6 +208,6 @@ def test_a_multilingual_model_refuses_languages_it_does_not_know():
             return language in ("en", "de")
 
     model._whisper = Multilingual()
-    assert model._language_of("de") == "de"
-    with pytest.raises(WhisperCppError, match="no language"):
-        model._language_of("tlh")
+    assert model._language_heard("de") == "de"
+    with pytest.raises(UnknownLanguage, match="no language"):
+        model._language_heard("tlh")
