@@ -184,6 +184,15 @@ class CallerFloor:
         if utterance is self.utterance:
             self.utterance = None
 
+    def dictated(self, utterance: Utterance) -> int:
+        """What was said of it is to be written down and not answered; returns the revision of its transcript."""
+        utterance.revision += 1
+        self._emit(Transcribe(utterance.turn, utterance.revision))
+        self._looks_back_to = self.voice.voiced_until
+        if utterance is self.utterance:
+            self.utterance = None
+        return utterance.revision
+
     def take_back(self, utterance: Utterance, reply: Reply) -> None:
         """The adopted turn was not over: the caller goes on with it."""
         self._reopen(utterance, reply, self.voice.started_at)

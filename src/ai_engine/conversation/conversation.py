@@ -27,12 +27,13 @@ from ai_engine.conversation.agent_floor import AgentFloor, FloorEvent
 from ai_engine.conversation.caller_floor import CallerFloor
 from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.conversation_settings import ConversationSettings, Phrases
-from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, SendAudio
+from ai_engine.conversation.decisions import Announce, Decision, Ending, FallBack, HangUp, MessageTaken, SendAudio
 from ai_engine.conversation.follow_ups import FollowUps, ToolDone
 from ai_engine.conversation.full_duplex import FullDuplex
 from ai_engine.conversation.interruptions import Interruptions
-from ai_engine.conversation.key_input import KeyRequest, KeyRules, SecretQuestions
+from ai_engine.conversation.key_input import KeyRequest, KeyRules, Keys, SecretQuestions
 from ai_engine.conversation.keypad import Keypad
+from ai_engine.conversation.message_taking import MessageRequest, MessageTaking
 from ai_engine.conversation.onsets import Onsets
 from ai_engine.conversation.opening import Opening
 from ai_engine.conversation.provider_events import ProviderEvents
@@ -179,6 +180,8 @@ class Conversation:
         )
         self._came_dbfs: tuple[float | None, float | None] = (None, None)
         """Of the last frames, which cover a window of voice activity."""
+        self._message: MessageTaking | None = None
+        """The caller leaves one, or its last words are being transcribed."""
         self._held = False
         self._ended = False
 
@@ -195,6 +198,8 @@ class Conversation:
         if self._ended or self._held:
             return
         self._held = True
+        if self._message is not None:
+            self._message.hold()
         self._interruptions.drop(now)
         if self._caller.utterance is not None:
             self._caller.forget(self._caller.utterance)
@@ -208,6 +213,8 @@ class Conversation:
         self._held = False
         self._caller.forget_sound(now)
         self._agent.unhold(now)
+        if self._message is not None:
+            self._message.unhold(now)
         self._tell_state(now)
 
     def say_farewell_and_hang_up(
@@ -236,6 +243,8 @@ class Conversation:
         """The provider is gone. Who waits for an answer hears an apology; the next turn is tried again."""
         if self._ended:
             return
+        if self._message is not None:
+            self._message.provider_lost()
         caller = self._caller
         if caller.interruption is not None:
             caller.interruption.failed()
@@ -251,6 +260,8 @@ class Conversation:
         """The call is over (hang-up). The last turns are accounted for; no decision comes after these."""
         if self._ended:
             return
+        if self._message is not None:
+            self._message.call_over(now)
         self._agent.close(now)
         self._ended = True
         self.state = "ended"
@@ -272,7 +283,9 @@ class Conversation:
         """The caller's last 20 ms; every tick, silence too."""
         if self._ended or self._held:
             return
-        if self._full_duplex is not None:
+        if self._message is not None:
+            self._message.hear(frame.pcm, now)
+        if self._full_duplex is not None and not self._takes_message:
             self._emit(SendAudio(self._full_duplex.caller_turn, frame.pcm))
             return
         if frame.kind is FrameKind.SILENCE:
@@ -288,7 +301,7 @@ class Conversation:
 
     def speech_probability(self, probability: float, at: float, now: float) -> None:
         """The network's judgement of the window that ended `at`."""
-        if self._ended or self._held or self._full_duplex is not None:
+        if self._ended or self._held or (self._full_duplex is not None and not self._takes_message):
             return
         voice = self._caller.voice
         agent = None
@@ -326,6 +339,9 @@ class Conversation:
         if self._ended or self._held or (self._closing.begun and not self._closing.revocable):
             return
         self._silence.caller_heard()
+        if self._message is not None and self._message.has_floor:
+            self._key_in_message(self._message, digit, now)
+            return
         reply = self._agent.reply
         if self._closing.begun:
             self._interruptions.take_floor(now, "keypad")
@@ -337,6 +353,12 @@ class Conversation:
             elif self._agent.sounding:
                 self._interruptions.take_floor(now, "keypad")
         self._keypad.press(digit, now)
+
+    def _key_in_message(self, message: MessageTaking, digit: str, now: float) -> None:
+        """A key of the message's own, or one that stands for a set phrase: who wants a person needs to leave none."""
+        if not message.press(digit, now) and self._set.has_key(digit):
+            message.stop("stopped", now)
+            self._set.typed(Keys(digit), now)
 
     @property
     def keys_are_secret(self) -> bool:
@@ -357,6 +379,42 @@ class Conversation:
         """The digits of the last input that was secret, for a tool that needs them; they are given away once."""
         return "" if self._ended else self._keypad.take_secret()
 
+    # --- a message ----------------------------------------------------------------------------------------------------
+
+    def take_message(self, request: MessageRequest, now: float) -> None:
+        """Have the caller leave a message, which is told as `MessageTaken` and not answered."""
+        if self._ended or self._closing.begun or self._takes_message:
+            self._emit(MessageTaken(request.id, "stopped", kept=False))
+            return
+        if self._message is not None:
+            self._message.call_over(now)
+        self._interruptions.drop(now)
+        self._caller.kept = None
+        if self._caller.utterance is not None:
+            self._caller.forget(self._caller.utterance)
+        if not self._agent.free:
+            self._agent.cut(now)
+        self._message = MessageTaking(
+            request,
+            self._agent,
+            self._caller,
+            self._gate,
+            self._transport,
+            transcribes=self._full_duplex is None,
+            say=self._say,
+            emit=self._emit,
+        )
+        self._message.begin(now)
+
+    def finish_message(self, now: float) -> None:
+        """The caller is gone: what he left of a message counts, and its last words are still transcribed."""
+        if not self._ended and self._message is not None:
+            self._message.stop("hung_up", now)
+
+    @property
+    def _takes_message(self) -> bool:
+        return self._message is not None and self._message.has_floor
+
     # --- what comes from the provider ---------------------------------------------------------------------------------
 
     @property
@@ -366,7 +424,7 @@ class Conversation:
 
     def provider_event(self, event: ProviderEvent, now: float) -> None:
         """One event of the provider's stream."""
-        if self._ended:
+        if self._ended or (self._message is not None and self._message.takes(event, now)):
             return
         if isinstance(event, BackendChanged):
             self._caller.backend_changed(needs_gating=event.needs_gating)
@@ -401,18 +459,25 @@ class Conversation:
             happened = self._agent.tick(now)
             if happened is not None:
                 self._floor_event(*happened, now)
-        self._opening.tick(now)
+        if self._message is not None:
+            self._message.tick(now)
+            self._message = None if self._message.over else self._message
+        taking = self._takes_message
+        self._opening.tick(now, on_hold=taking)
         if self._keypad.request is not None and not self._closing.begun:
             self._tick_request(now)
         if self._closing.begun:
             self._tick_closing(now)
+        elif taking:
+            self._waiting.hold(now)
         elif self._full_duplex is None:
             self._tick_turns(now)
         else:
             self._full_duplex.tick(now)
             if self._keypad.complete(now):
                 self._set.typed(self._keypad.take(), now)
-        self._waiting.tick(now, closing=self._closing.begun, greeting_pending=self._opening.greeting_pending)
+        if not taking:
+            self._waiting.tick(now, closing=self._closing.begun, greeting_pending=self._opening.greeting_pending)
         self._tell_state(now)
 
     def _tick_closing(self, now: float) -> None:
@@ -487,6 +552,9 @@ class Conversation:
     # --- the caller's voice -------------------------------------------------------------------------------------------
 
     def _voice_changed(self, change: VoiceChange | None, now: float) -> None:
+        if self._message is not None and self._message.has_floor:
+            self._message.voice(change, now)
+            return
         if change is VoiceChange.ONSET and (not self._closing.begun or self._closing.revocable):
             self._onsets.onset(now)
         elif change is VoiceChange.OFFSET:
@@ -540,6 +608,8 @@ class Conversation:
                 self._interruptions.drop(now)  # who has begun to speak over the farewell no longer keeps the call
             return
         self.unhold(now)
+        if self._message is not None:
+            self._message.stop("stopped", now)
         self._interruptions.drop(now)
         self._caller.kept = None
         if self._caller.utterance is not None:
@@ -596,6 +666,8 @@ class Conversation:
     def _tell_state(self, now: float) -> None:
         if self._held:
             state = "held"
+        elif self._takes_message:
+            state = "message"
         elif self._caller.interruption is not None:
             state = "paused"
         elif self._agent.sounding:

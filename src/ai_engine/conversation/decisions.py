@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ai_engine.conversation.key_input import Keys, KeysEnd
 from voice_core.history import Message
@@ -94,6 +94,25 @@ class KeysTyped:
     keys: Keys | None = None
 
 
+MessageEnd = Literal["silence", "key", "length", "hung_up", "stopped"]
+"""What ended a message; `stopped`: something else took the floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTaken:
+    """A `MessageRequest` has ended."""
+
+    request_id: str
+    end: MessageEnd
+    kept: bool
+    """Its sound is; False: nothing was said that is worth keeping."""
+    text: str = ""
+    """What was understood of it."""
+    whole: bool = True
+    """False: not all of it could be transcribed."""
+    spoken_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class HangUp:
     reason: str
@@ -155,8 +174,8 @@ class AgentTurn:
 class Announce:
     """For the live display and metrics.
 
-    State changes (`listening`, `hearing`, `thinking`, `speaking`, `paused`, `held`, `ended`), and what happened in
-    between (`barge_in`, `resumed`, `kept`, `took_back`, `failed`, `set_phrase`); `detail` says more.
+    State changes (`listening`, `hearing`, `thinking`, `speaking`, `paused`, `message`, `held`, `ended`), and what
+    happened in between (`barge_in`, `resumed`, `kept`, `took_back`, `failed`, `set_phrase`); `detail` says more.
     """
 
     state: str
@@ -175,6 +194,7 @@ Decision = (
     | Interrupt
     | RunTool
     | KeysTyped
+    | MessageTaken
     | HangUp
     | FallBack
     | Transfer

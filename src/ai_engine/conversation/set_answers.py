@@ -113,6 +113,10 @@ class SetTurns:
         self._act(found, self._next_turn(), f"[keypad] {keys.shown}", now, now)
         return True
 
+    def has_key(self, digit: str) -> bool:
+        """That key alone stands for a set phrase."""
+        return self._set is not None and self._set.phrases.match_keys(digit) is not None
+
     def _act(self, found: str, turn: int, text: str, spoken_until: float, now: float) -> None:
         assert self._set is not None
         answer = self._set.answers[found]
