@@ -1,11 +1,11 @@
 """Which tool a caller's words get: `python -m benchmarks.tool_choice [--way local|openai|both] [--short] [--show]`.
 
-Each utterance of `benchmarks/data/tool_utterances.yaml` is put to a language model as the engine puts it, with the same
-tools: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` and the like choose the model), and through
-OpenAI's API: `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's own server with the embedded
-model where none is named. Counted are the right tool, the right arguments, and no call where none is meant; a call that
-was not meant is worse than one that was missed. `cost_ms` is what tools add to the first word of an answer that needs
-none (`plain_ms`; medians of pairs, with and without). Prints a table and one line of JSON.
+Each utterance of `local_ai_server/clients/tool_utterances.yaml` is put to a language model as the engine puts it, with
+the same tools: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` and the like choose the model),
+and through OpenAI's API: `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's own server with
+the embedded model where none is named. Counted are the right tool, the right arguments, and no call where none is
+meant; a call that was not meant is worse than one that was missed. `cost_ms` is what tools add to the first word of an
+answer that needs none (`plain_ms`; medians of pairs, with and without). Prints a table and one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import yaml
 
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.providers.components.component import LanguageModel, ToolWanted
@@ -41,6 +40,8 @@ from ai_engine.tools.arguments import complaint
 from ai_engine.tools.tool import ToolSpec
 from local_ai_server.app import build_app
 from local_ai_server.catalog import find_model
+from local_ai_server.clients import tool_questions
+from local_ai_server.clients.tool_questions import FIGURES, Utterance
 from local_ai_server.main import HttpServer, uvicorn_config
 from local_ai_server.settings import read_settings
 from local_ai_server.switchboard import Switchboard
@@ -48,19 +49,9 @@ from voice_core.history import Message
 from voice_wire.audio import MULAW_8K
 from voice_wire.messages import Sampling
 
-DATA = Path(__file__).with_name("data") / "tool_utterances.yaml"
 EMBEDDED = "SmolLM2-135M-Instruct-Q8_0"
 _SAMPLING = Sampling(temperature=0.0, max_tokens=100)
 _SHORT = Sampling(temperature=0.0, max_tokens=8)
-_FIGURES = ("meant", "tool", "arguments", "missed", "other", "refused", "not_meant", "left", "unmeant")
-
-
-@dataclass(frozen=True)
-class Utterance:
-    said: str
-    tool: str
-    """`none`: an answer in words."""
-    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,30 +61,24 @@ class Questions:
     utterances: tuple[Utterance, ...]
 
 
-def read_questions(path: Path = DATA) -> Questions:
-    """The set, as it is written."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    tools = tuple(ToolSpec(tool["name"], tool["description"].strip(), tool["parameters"]) for tool in data["tools"])
-    utterances = tuple(Utterance(u["said"], u["tool"], u.get("arguments", {})) for u in data["utterances"])
-    return Questions(data["prompt"].strip(), tools, utterances)
+def read_questions() -> Questions:
+    """The set, with the tools as the engine has them."""
+    data = tool_questions.read_questions()
+    tools = tuple(ToolSpec(tool["name"], tool["description"], tool["parameters"]) for tool in data.tools)
+    return Questions(data.prompt, tools, data.utterances)
 
 
 def verdict(utterance: Utterance, called: ToolWanted | None, tools: Sequence[ToolSpec]) -> str:
-    """`arguments`: right tool and arguments; `tool`: the tool only; `refused`: the engine would not run it."""
+    """As `tool_questions` has it; `refused`: the engine would not run it."""
     if called is None:
-        return "left" if utterance.tool == "none" else "missed"
+        return tool_questions.verdict(utterance, None, {}, usable=True)
     spec = next((tool for tool in tools if tool.name == called.name), None)
     try:
         arguments = json.loads(called.arguments or "{}")
     except ValueError:
         arguments = None
-    if spec is None or complaint(spec.parameters, arguments) is not None:
-        return "refused"
-    if utterance.tool == "none":
-        return "unmeant"
-    if called.name != utterance.tool:
-        return "other"
-    return "arguments" if utterance.arguments.items() <= arguments.items() else "tool"
+    usable = spec is not None and complaint(spec.parameters, arguments) is None
+    return tool_questions.verdict(utterance, called.name, arguments, usable=usable)
 
 
 async def first_of(
@@ -140,7 +125,7 @@ async def measure(
     counts["tool"] += counts["arguments"]  # whoever had the arguments right had the tool right
     return {
         "way": way,
-        **{name: counts[name] for name in _FIGURES},
+        **{name: counts[name] for name in FIGURES},
         "call_ms": round(statistics.median(times_ms)) if times_ms else None,
         "cost_ms": round(statistics.median(costs_ms)) if costs_ms else None,
         "plain_ms": round(statistics.median(plain)),
@@ -229,7 +214,7 @@ def main() -> None:
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows = asyncio.run(run(options))
-    names = ("way", *_FIGURES, "call_ms", "cost_ms", "plain_ms")
+    names = ("way", *FIGURES, "call_ms", "cost_ms", "plain_ms")
     print("".join(f"{name:>11}" for name in names))
     for row in rows:
         print("".join(f"{row[name]!s:>11}" for name in names))
