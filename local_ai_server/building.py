@@ -25,13 +25,14 @@ class StartError(Exception):
 
 def make_plan(chosen: Backend, options: BackendOptions, machine: Machine) -> Plan:
     """How that backend is loaded with these options. Raises `BackendUnusable`."""
-    if reason := chosen.missing():
+    if reason := chosen.missing(options):
         raise BackendUnusable(f"{chosen.kind} backend {chosen.name}: {reason}")
     return chosen.plan(options, machine)
 
 
 def make_service(settings: Settings, chosen: Backend, options: BackendOptions, plan: Plan, *, idle: bool) -> Service:
     """The service of one backend; its worker is not started. `idle`: it gives way to others while it loads."""
+    load_s = plan.load_deadline_s or settings.service_timeout_s
     spec = WorkerSpec(
         model=chosen.model,
         settings=plan.load,
@@ -39,7 +40,7 @@ def make_service(settings: Settings, chosen: Backend, options: BackendOptions, p
         threads=plan.threads,
         concurrency=plan.concurrency,
         canary=chosen.canary,
-        load_deadline_s=settings.service_timeout_s + (_IDLE_LOAD_S if idle else 0.0),
+        load_deadline_s=load_s + (_IDLE_LOAD_S if idle else 0.0),
         canary_deadline_s=settings.service_timeout_s,
         call_deadline_s=settings.service_timeout_s,
         idle_load_s=_IDLE_LOAD_S if idle else 0.0,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from local_ai_server.catalog import default_models_dir, find_model, load_catalog
 
-LlmMode = Literal["llamacpp-q8", "llamacpp-q4", "vllm"]
+LlmMode = Literal["llamacpp-q8", "llamacpp-q4", "vllm", "vllm-serve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ READY_SETS: Final[Mapping[LlmMode, ReadySet]] = {
         variables={"LOCAL_LLM_API_BASE_URL": "http://127.0.0.1:8000/v1", "LOCAL_LLM_API_START_WAIT": "890"},
         service_timeout_s=900.0,  # it compiles kernels before it listens
     ),
+    "vllm-serve": ReadySet(backend="vllm_serve"),
 }
 
 

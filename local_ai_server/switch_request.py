@@ -28,8 +28,9 @@ _ABOUT_THE_SWITCH: Final = frozenset(
     {"type", "call_id", "request_id", "scope", "protocol_version", "auth_token", "token"}
     | {"dry_run", "stop_then_start", "drain_deadline_s"}
 )
-_OPERATORS_OWN: Final = frozenset({"server_path", "server_sha256"})
-"""Which program is run: a client may choose models and settings, the environment alone chooses programs."""
+_OPERATORS_OWN: Final = frozenset({"server_path", "server_sha256", "hub_model"})
+"""Which program is run, and what is fetched from elsewhere: a client may choose models that are here and settings, the
+environment alone chooses these."""
 
 
 class SwitchRefused(Exception):

@@ -25,6 +25,8 @@ class Machine:
     has_gpu: bool = False
     gpu_free_bytes: int | None = None
     """Of the device with most free memory; None where nobody could say."""
+    memory_share: float = 0.9
+    """Of a GPU's memory, for engines that claim such a share, where their own setting does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class Plan:
     """What is stated of it to clients: `voices`, `context_tokens`, …"""
     memory_bytes: int | None = None
     """What the worker will hold; None: estimated from the files."""
+    load_deadline_s: float | None = None
+    """For the model to load; SERVICE_TIMEOUT's where it is None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,12 +77,16 @@ class Backend:
     """Of STT: its multilingual models take `task="translate"`."""
     check: Callable[[], str | None] | None = None
     """A further look: why it cannot run here and what mends it; None when it can."""
+    check_options: Callable[[BackendOptions | None], str | None] | None = None
+    """A look that depends on options, such as the place of a program; None: they are not known."""
 
-    def missing(self) -> str | None:
+    def missing(self, options: BackendOptions | None = None) -> str | None:
         """Why this engine cannot run here and what mends it; None when it can. Imports nothing."""
         for module in self.modules:
             if importlib.util.find_spec(module) is None:
                 return f"the Python package {module} is not installed; run: pip install 'parley[{self.extra}]'"
+        if self.check_options is not None:
+            return self.check_options(options)
         return self.check() if self.check is not None else None
 
     def model_file(self, options: BackendOptions) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from local_ai_server.backends.backend import Backend, Kind
-from local_ai_server.backends.llm import llama_cpp, llama_cpp_python, openai_compatible
+from local_ai_server.backends.llm import llama_cpp, llama_cpp_python, managed, openai_compatible
 from local_ai_server.backends.stt import faster_whisper, kroko, sherpa, vosk, whisper_cpp
 from local_ai_server.backends.tts import kokoro, melotts, piper
 
@@ -18,6 +18,9 @@ BACKENDS: Final = (
     llama_cpp.BACKEND,
     llama_cpp_python.BACKEND,
     openai_compatible.BACKEND,
+    managed.LLAMA_SERVER_BACKEND,
+    managed.VLLM_BACKEND,
+    managed.TRTLLM_BACKEND,
     piper.BACKEND,
     kokoro.BACKEND,
     melotts.BACKEND,
