@@ -43,6 +43,7 @@ from ai_engine.metrics import Metrics
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import ProviderError
 from ai_engine.providers.registry import make_factory
+from ai_engine.providers.server_fleet import ServerFleet
 from ai_engine.providers.services import ProviderFactory, Services
 from ai_engine.reception import Reception
 from ai_engine.recording_setup import announced, check_action, make_recorder
@@ -137,6 +138,8 @@ class Engine:
         """Context → why it is not ready; absent once it is."""
         self._rendered_formats = {(name, settings.media.line.audio_format) for name in self._contexts}
         self._http_port = 0
+        self._local_servers: ServerFleet | None = None
+        """None until the services are made."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -198,7 +201,8 @@ class Engine:
             await asyncio.sleep(0.05)
 
     async def _start_embedder(self, owned: AsyncExitStack) -> EmbeddingWorker | None:
-        if not any(context.known_answers.pairs for context in self._contexts.values()):
+        known_by_heart = any(context.known_answers.pairs for context in self._contexts.values())
+        if not known_by_heart and not any(tool.said for tool in self._settings.tools.values()):
             return None
         embedder = EmbeddingWorker()
         owned.push_async_callback(embedder.stop)
@@ -227,6 +231,8 @@ class Engine:
             on_fallback=lambda component, member: self.metrics.fallbacks.labels(component, member).inc(),
         )
         owned.push_async_callback(shared.clients.close)
+        self._local_servers = shared.local_servers().fleet
+        self.metrics.watch_local_servers(self._local_servers)
         owned.push_async_callback(self._tool_clients.close)
         owned.push_async_callback(self._toolbox.stop)
         after_calls = AfterCalls(on_done=lambda tool, how: self.metrics.after_calls.labels(tool, how).inc())
@@ -382,6 +388,7 @@ class Engine:
                 "peers": self._survivors.states(),
             },
             "room": self._reception.room,
+            "local_servers": self._local_servers.describe() if self._local_servers is not None else [],
             "media": {
                 "ports_in_use": self._ports.in_use,
                 "ports": self._ports.size,

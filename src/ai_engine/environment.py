@@ -48,8 +48,8 @@ ENGINE_VARIABLES = (
     Variable("ENGINE_HTTP_TOKEN", ("http", "token"), "Bearer token for callers' data off loopback.", secret=True),
     Variable("ENGINE_LOG_LEVEL", ("logging", "level"), "debug, info, warning or error."),
     Variable("ENGINE_LOG_FORMAT", ("logging", "format"), "json or console."),
-    Variable("LOCAL_WS_URL", ("local", "url"), "Address of local_ai_server as the engine reaches it."),
-    Variable("LOCAL_WS_AUTH_TOKEN", ("local", "token"), "Token of local_ai_server.", secret=True),
+    Variable("LOCAL_WS_URL", ("local", "url"), "Address of local_ai_server as the engine reaches it, or several."),
+    Variable("LOCAL_WS_AUTH_TOKEN", ("local", "token"), "Token of local_ai_server, the same for all.", secret=True),
 )
 
 OTHER_PREFIXES = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ai_engine.providers.server_fleet import Server, ServerFleet
+
 LATENCY_BUCKETS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 LINE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.4, 1.0)
 LOSS_BUCKETS = (0.0, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -41,6 +43,18 @@ class Metrics:
             "parley_component_fallbacks",
             "Times the next of a chain of components was asked, by component and by who failed.",
             ["component", "member"],
+            registry=r,
+        )
+        self.local_server_up = Gauge(
+            "parley_local_server_up", "1 while the server takes calls, by address.", ["server"], registry=r
+        )
+        self.local_server_calls = Gauge(
+            "parley_local_server_calls", "Connections of our calls, by the server's address.", ["server"], registry=r
+        )
+        self.local_server_failovers = Counter(
+            "parley_local_server_failovers",
+            "Calls that went on at another server, by the address of the one they left.",
+            ["server"],
             registry=r,
         )
         self.tool_calls = Counter(
@@ -126,6 +140,15 @@ class Metrics:
             buckets=LINE_BUCKETS_S,
             registry=r,
         )
+
+    def watch_local_servers(self, fleet: ServerFleet) -> None:
+        """Show its servers from now on."""
+
+        def changed(server: Server) -> None:
+            self.local_server_up.labels(server.label).set(server.state == "up")
+            self.local_server_calls.labels(server.label).set(server.calls)
+
+        fleet.watch(changed, lambda left: self.local_server_failovers.labels(left.label).inc())
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""

@@ -28,6 +28,7 @@ from ai_engine.conversation_section import ConversationSection
 from ai_engine.environment import SettingPath, overrides, read_environment
 from ai_engine.media.line_choice import READY_PROFILES, EchoChoice, LineChoice
 from ai_engine.media.line_formats import LINE_FORMATS, MediaFormat, TransportName
+from ai_engine.server_addresses import server_addresses
 
 OVERLAY_NAME = "ai-agent.local.yaml"
 
@@ -247,10 +248,17 @@ class HttpSettings(Section):
     """Only from the environment: ENGINE_HTTP_TOKEN. Needed for callers' data unless bound to loopback."""
 
 
+def _checked_addresses(text: str) -> str:
+    server_addresses(text)
+    return text
+
+
 class LocalServerSettings(Section):
     """Where `local_ai_server` is, for providers of kind `local`."""
 
-    url: str = Field(default="ws://127.0.0.1:8765", pattern=r"^wss?://")
+    url: Annotated[str, AfterValidator(_checked_addresses)] = "ws://127.0.0.1:8765"
+    """ws://host:port or wss://host:port. Several, with commas or spaces between them, share the calls, and one takes
+    over from another in the middle of a call; they run the same models, and one token opens all."""
     token: SecretStr = SecretStr("")
     """Only from the environment: LOCAL_WS_AUTH_TOKEN."""
 

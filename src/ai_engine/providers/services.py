@@ -7,12 +7,16 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
+from ai_engine.config_file import ConfigError
 from ai_engine.contexts import Context
 from ai_engine.conversation.embedding_worker import KnownAnswerMatcher, TextEmbedder
 from ai_engine.conversation.rendered import Progress, RenderedSpeech
 from ai_engine.providers.circuit_breaker import CircuitBreaker
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import CallInfo, Provider
+from ai_engine.providers.server_fleet import ServerFleet
+from ai_engine.providers.server_probes import ServerProbes
+from ai_engine.server_addresses import server_addresses
 from voice_wire.audio import AudioFormat
 
 T = TypeVar("T")
@@ -23,7 +27,7 @@ class Services:
     """Made by the engine at its start, shared by all calls."""
 
     local_url: str
-    """LOCAL_WS_URL"""
+    """LOCAL_WS_URL: one address or several"""
     local_token: str = field(repr=False)
     """LOCAL_WS_AUTH_TOKEN"""
     rendered: RenderedSpeech
@@ -39,6 +43,18 @@ class Services:
     """Which components of chains are asked at present."""
     on_fallback: Callable[[str, str], None] = lambda component, member: None
     """Told when the next of a chain is asked: stt, llm or tts, and who failed."""
+
+    def local_servers(self) -> ServerProbes:
+        """The servers of `local_url`, the same for all calls. Raises `ConfigError` for addresses that cannot be."""
+
+        def make() -> ServerProbes:
+            try:
+                addresses = server_addresses(self.local_url)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            return ServerProbes(ServerFleet(addresses, clock=self.clock))
+
+        return self.clients.get(("local servers", self.local_url), make)
 
     def matcher(self, name: str, context: Context) -> KnownAnswerMatcher | None:
         """The known answers of the context of that name."""

@@ -15,5 +15,10 @@ class NoOptions(BaseModel):
 def shared_socket(scope: CallScope) -> LocalSocket:
     """The one socket of the call, whichever component asks first."""
     services = scope.services
-    settings = LocalSocketSettings(url=services.local_url, token=services.local_token)
-    return scope.share(settings, lambda: LocalSocket(settings, call_id=scope.call.call_id))
+    probes = services.local_servers()
+    settings = LocalSocketSettings(token=services.local_token)
+
+    def make() -> LocalSocket:
+        return LocalSocket(settings, call_id=scope.call.call_id, fleet=probes.fleet, on_connecting=probes.start)
+
+    return scope.share(settings, make)

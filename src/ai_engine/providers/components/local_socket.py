@@ -2,27 +2,29 @@
 
 Owns the socket, its reconnection and who gets which answer. The three local components share it. When it is lost,
 every request in flight fails with a retryable `ComponentFailed`; it is then connected again in the background, with
-growing pauses, or at once when something is asked for.
+growing pauses, or at once when something is asked for or another server is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from ai_engine.providers.components.component import ComponentFailed, ComponentName, OnPartial, SttTraits
+from ai_engine.providers.components.local_connecting import NotConnected, connect_to, known_message, none_serves
 from ai_engine.providers.components.local_exchange import Exchange, Request
+from ai_engine.providers.server_fleet import Server, ServerFleet
 from voice_wire.messages import (
     Adopt,
-    Auth,
     AuthResponse,
     BackendChanged,
     Cancel,
@@ -41,18 +43,20 @@ from voice_wire.messages import (
     TtsStart,
     pack_frame,
     parse_frame,
-    parse_server_message,
 )
 
 log = structlog.get_logger(__name__)
 
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _GOODBYE_S: Final = 1.0
 """For the server to answer `end`; calls end all the time, and one waits for this."""
 _GATED_BACKENDS: Final = frozenset({"faster_whisper", "whisper_cpp"})
 """Of those whose name is all that is known: they take the agent's echo for words of the caller."""
 OUTBOX_MESSAGES: Final = 2048
 """More than this waiting to be written means that the server has stopped reading."""
+_STABLE_S: Final = 1.0
+"""A connection that lasted so long was a good one: its end is no reason to wait before the next."""
+_PATIENCE_WITH_OTHERS_S: Final = 1.5
+"""For a connection while there is another server to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class LocalSocketSettings:
     """Where the server is, and how patient to be with it."""
 
     url: str = "ws://127.0.0.1:8765"
+    """Of the only server; a fleet knows the addresses of its own."""
     token: str = field(default="", repr=False)
     connect_timeout_s: float = 3.0
     """For connecting and being authenticated."""
@@ -67,6 +72,8 @@ class LocalSocketSettings:
     """Longest silence of the server on a request it has not finished."""
     ping_interval_s: float = 30.0
     """The server closes what is idle for 150 s; a ping not answered by the next one means that it is gone."""
+    pong_timeout_s: float = 2.0
+    """Where there are several servers: how long one that works for the call may leave a ping unanswered."""
     backoff_first_s: float = 0.2
     backoff_most_s: float = 10.0
 
@@ -74,15 +81,31 @@ class LocalSocketSettings:
 class LocalSocket:
     """See the module. All methods belong to one event loop."""
 
-    def __init__(self, settings: LocalSocketSettings, *, call_id: str) -> None:
+    def __init__(
+        self,
+        settings: LocalSocketSettings,
+        *,
+        call_id: str,
+        fleet: ServerFleet | None = None,
+        on_connecting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`fleet` chooses among the servers; without one there is that of `settings`.
+
+        `on_connecting` is called when the call first needs a server.
+        """
         self._settings = settings
+        self._fleet = fleet or ServerFleet((settings.url,), clock=time.monotonic)
+        self._on_connecting = on_connecting
         self._call_id = call_id
-        self._log = log.bind(call_id=call_id, server=settings.url)
+        self._log = log.bind(call_id=call_id)
+        self.server: Server | None = None
+        """The one that serves the call, or did last."""
         self._connection: ClientConnection | None = None
         self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue(OUTBOX_MESSAGES)
         self._exchanges: dict[str, Exchange] = {}
         self._by_stream: dict[int, Exchange] = {}
         self._listeners: list[Callable[[SttTraits], None]] = []
+        self._reconnected: list[Callable[[], None]] = []
         self._next_request = 0
         self._next_stream = 0
         self._changed_at_stream = 0
@@ -96,6 +119,10 @@ class LocalSocket:
         self._closing = False
         self._refused: ComponentFailed | None = None
         self._ponged = True
+        self._asked = asyncio.Event()
+        """Something has been sent that the server has to work on."""
+        self._left = ""
+        """Why this connection is being left for another."""
         self.connections = 0
         """How many times the socket has been up: streams of an earlier one are gone."""
         self.traits = SttTraits(backend="", needs_gating=True)
@@ -122,6 +149,7 @@ class LocalSocket:
         if attempt is None:
             attempt = self._attempt = asyncio.get_running_loop().create_future()
         if self._owner is None:
+            self._on_connecting()
             self._owner = asyncio.create_task(self._stay_connected(), name=f"local-socket {self._call_id}")
         self._hurry.set()
         await asyncio.shield(attempt)
@@ -140,6 +168,20 @@ class LocalSocket:
             await asyncio.gather(owner, return_exceptions=True)
         self._settle(ComponentFailed("connection", "the call has ended"))
 
+    @property
+    def servers(self) -> int:
+        """How many there are to choose from."""
+        return len(self._fleet.servers)
+
+    @property
+    def others(self) -> bool:
+        """Whether another server may do what this one does not."""
+        return self._fleet.others(self.server)
+
+    def on_reconnected(self, listener: Callable[[], None]) -> None:
+        """`listener` is called when the call is connected again, to this server or another one."""
+        self._reconnected.append(listener)
+
     def on_change(self, listener: Callable[[SttTraits], None]) -> None:
         self._listeners.append(listener)
         if self.traits.backend:
@@ -154,6 +196,7 @@ class LocalSocket:
         request_id = f"r{self._next_request}"
         exchange = Exchange(self, component, request_id, self._settings.answer_timeout_s)
         self._exchanges[request_id] = exchange
+        self._wake_ping()
         self._post(make(request_id).to_json())
         return exchange
 
@@ -188,18 +231,41 @@ class LocalSocket:
 
     def send_audio(self, stream_id: int, sequence: int, audio: bytes) -> None:
         if self._connection is not None:
+            self._wake_ping()
             self._post(pack_frame(stream_id, sequence, audio))
+
+    def _wake_ping(self) -> None:
+        if self._fleet.several:
+            self._asked.set()
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
+    def give_up(self, connection: int, reason: str) -> None:
+        """Leave the server for another one, if that connection is still the one at work: it keeps the caller waiting.
+
+        What is in flight there fails.
+        """
+        if self._connection is None or connection != self.connections or self.server is None:
+            return
+        self._fleet.set_aside(self.server, reason)
+        self._left = reason
+        self._connection.transport.abort()
+        self._connection = None  # whoever asks now waits for the next one
+
+    def _moved_to(self, server: Server) -> None:
+        if self.server is not None and server is not self.server:
+            self._log.info("call_moved_to_another_server", left=self.server.label, server=server.label)
+            self._fleet.moved(self.server)
+
     async def _stay_connected(self) -> None:
         pause_s = self._settings.backoff_first_s
+        clock = asyncio.get_running_loop().time
         while not self._closing and self._refused is None:
             self._hurry.clear()
             if self._attempt is None:
                 self._attempt = asyncio.get_running_loop().create_future()
             try:
-                connection = await self._connect()
+                server, connection = await self._connect()
             except ComponentFailed as failure:
                 if not failure.retryable:
                     self._refused = failure
@@ -208,89 +274,81 @@ class LocalSocket:
                 pause_s = min(pause_s * 2, self._settings.backoff_most_s)
             else:
                 pause_s = self._settings.backoff_first_s
-                reason = await self._serve(connection)
+                self._moved_to(server)
+                begun_s = clock()
+                reason = await self._serve(server, connection)
                 if not self._closing:
-                    self._log.warning("local server lost", reason=reason)
+                    self._log.warning("local server lost", server=server.label, reason=reason)
+                    if self._fleet.others(server) and clock() - begun_s > _STABLE_S:
+                        continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):
                     await self._hurry.wait()
         self._settle(self._refused or ComponentFailed("connection", "the call has ended"))
 
-    async def _connect(self) -> ClientConnection:
-        where = self._settings.url
-        connection = None
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                connection = await connect(
-                    where, compression=None, max_size=MAX_MESSAGE_BYTES, ping_interval=None, proxy=None, close_timeout=1
+    async def _connect(self) -> tuple[Server, ClientConnection]:
+        """To the server that the fleet chooses, or the next one that takes us."""
+        failures: dict[Server, NotConnected] = {}
+        while (server := self._fleet.place(failures)) is not None:
+            others = len(failures) + 1 < len(self._fleet.servers)
+            timeout_s = self._settings.connect_timeout_s
+            try:
+                connection, welcome = await connect_to(
+                    server,
+                    token=self._settings.token,
+                    call_id=self._call_id,
+                    timeout_s=min(timeout_s, _PATIENCE_WITH_OTHERS_S) if others else timeout_s,
                 )
-                await self._authenticate(connection)
-        except TimeoutError:
-            message = f"local_ai_server at {where} does not answer; see its log"
-            raise await self._abandon(connection, ComponentFailed("connection", message, retryable=True)) from None
-        except ComponentFailed as failure:
-            raise await self._abandon(connection, failure) from None
-        except ProtocolError as error:
-            message = f"what answers at {where} is not local_ai_server: {error}"
-            raise await self._abandon(connection, ComponentFailed("connection", message)) from None
-        except InvalidURI as error:
-            raise ComponentFailed("connection", f"LOCAL_WS_URL {where!r} is not a WebSocket address: {error}") from None
-        except ConnectionClosed as error:
-            message = f"local_ai_server at {where} closed the connection: {error}"
-            raise ComponentFailed("connection", message, retryable=True) from None
-        except (OSError, InvalidHandshake) as error:
-            message = (
-                f"no local_ai_server at {where} ({error}); start it with `python -m local_ai_server` "
-                "or set LOCAL_WS_URL to where it is"
-            )
-            raise ComponentFailed("connection", message, retryable=True) from None
-        except asyncio.CancelledError:
-            if connection is not None:
-                connection.transport.abort()
-            raise
-        return connection
+            except NotConnected as failure:
+                failures[server] = failure
+                self._not_taken(server, failure)
+            except asyncio.CancelledError:
+                self._fleet.leave(server)
+                raise
+            else:
+                self._fleet.works(server)
+                self._welcomed(welcome)
+                return server, connection
+        raise none_serves(list(failures.values()))
 
-    async def _abandon(self, connection: ClientConnection | None, failure: ComponentFailed) -> ComponentFailed:
-        if connection is not None:
-            await connection.close()
-        return failure
+    def _not_taken(self, server: Server, failure: NotConnected) -> None:
+        self._fleet.leave(server)
+        if failure.how == "down":
+            self._fleet.doubted(server, str(failure))
+        elif failure.how == "full":
+            self._fleet.full(server, str(failure), failure.capacity)
+        else:
+            self._fleet.unusable(server, str(failure))
 
-    async def _authenticate(self, connection: ClientConnection) -> None:
-        auth = Auth(auth_token=self._settings.token, call_id=self._call_id, protocol_version=3)
-        await connection.send(auth.to_json())
-        answer = self._parse(await connection.recv(decode=True))
-        if isinstance(answer, Error):
-            retryable = answer.code in ("server_at_capacity", "rate_limited")
-            raise ComponentFailed("connection", f"local_ai_server: {answer.message}", retryable=retryable)
-        if not isinstance(answer, AuthResponse):
-            raise ComponentFailed("connection", f"what answers at {self._settings.url} is not local_ai_server")
-        if answer.status != "ok":
-            message = (
-                f"local_ai_server refused us ({answer.message}): LOCAL_WS_AUTH_TOKEN must be the same on both sides"
-            )
-            raise ComponentFailed("connection", message)
-        if answer.protocol_version != 3:
-            raise ComponentFailed("connection", "local_ai_server is too old: it does not speak protocol version 3")
-        if answer.tts_voices:
-            self.default_voice = answer.tts_voices[0]
-        if answer.stt_backend is not None:
-            needs_gating = True if answer.needs_gating is None else answer.needs_gating
-            self._set_traits(SttTraits(answer.stt_backend, needs_gating))
+    def _welcomed(self, welcome: AuthResponse) -> None:
+        if welcome.tts_voices:
+            self.default_voice = welcome.tts_voices[0]
+        if welcome.stt_backend is not None:
+            needs_gating = True if welcome.needs_gating is None else welcome.needs_gating
+            self._set_traits(SttTraits(welcome.stt_backend, needs_gating))
 
-    async def _serve(self, connection: ClientConnection) -> str:
+    async def _serve(self, server: Server, connection: ClientConnection) -> str:
         """Run the connection until it ends; returns why it did."""
         self._outbox = asyncio.Queue(OUTBOX_MESSAGES)
         self._connection = connection
+        self.server = server
         self.connections += 1
         self._ponged = True
+        self._left = ""
         self._settle(None)
+        if self.connections > 1:
+            for listener in self._reconnected:
+                listener()
         parts = [asyncio.create_task(part) for part in (self._read(connection), self._write(connection), self._ping())]
         reason = "closed"
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            reason = self._why(done.pop())
+            reason = self._left or self._why(done.pop())
         finally:
             self._connection = None
+            self._fleet.leave(server)
+            if not (self._closing or self._left):
+                self._fleet.doubted(server, f"a call lost it: {reason}")
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
@@ -314,7 +372,7 @@ class LocalSocket:
         try:
             async for message in connection:
                 if isinstance(message, str):
-                    self._deliver(self._parse(message))
+                    self._deliver(known_message(message))
                 else:
                     self._deliver_audio(message)
         except ProtocolError as error:
@@ -332,19 +390,22 @@ class LocalSocket:
 
     async def _ping(self) -> str:
         while True:
-            await asyncio.sleep(self._settings.ping_interval_s)
-            if not self._ponged:
+            await self._time_to_ping()
+            if self._connection is None or not self._ponged:
                 return "the server does not answer pings"
             self._ponged = False
             self.send(Ping())
+            if self._fleet.several:
+                await asyncio.sleep(self._settings.pong_timeout_s)
 
-    def _parse(self, text: str) -> ServerMessage | None:
-        try:
-            return parse_server_message(text)
-        except ProtocolError as error:
-            if error.code == "unknown_type":
-                return None
-            raise
+    async def _time_to_ping(self) -> None:
+        """Of several servers one that does not answer is left as soon as something is asked of it."""
+        if self._exchanges and self._fleet.several:
+            return
+        self._asked.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.ping_interval_s):
+                await self._asked.wait()
 
     def _deliver(self, message: ServerMessage | None) -> None:
         match message:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from voice_wire.messages import (
     Adopt,
@@ -59,6 +60,7 @@ class StandInServer:
         """What requests that offer tools are answered with."""
         self.chunks = [b"abc", b"def"]
         self.tts_format = None
+        self.voices = ("joe", "ann")
         self.streams_begun: list[int] = []
         self.stt_backend = ("stand_in", True)
         """What `auth_response` says: name and whether it needs gating."""
@@ -66,13 +68,24 @@ class StandInServer:
         """What `stt_started` says, where that is something else."""
         self.result_backend = None
         """What `stt_result` says, where that is something else."""
+        self.turned_away = None
+        """What a client is told in place of a welcome."""
+        self.speaks_version = 3
+        self.probes: list[Request] = []
+        """Of the readiness page."""
+        self.ready = True
+        self.responds = asyncio.Event()
+        """Cleared, it is as good as dead: connections stay, and nothing is answered any more."""
+        self.responds.set()
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> StandInServer:
-        self._server = await serve(self._client, "127.0.0.1", self.port, compression=None, ping_interval=None)
+        self._server = await serve(
+            self._client, "127.0.0.1", self.port, compression=None, ping_interval=None, process_request=self._page
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -80,10 +93,19 @@ class StandInServer:
         await self.kill()
 
     async def kill(self) -> None:
+        self.responds.set()
         for connection in list(self.connections):
             connection.transport.abort()
         self._server.close()
         await self._server.wait_closed()
+
+    async def _page(self, connection: ServerConnection, request: Request) -> Response | None:
+        """/readyz, as docs/protocol.md has it."""
+        if request.path != "/readyz":
+            return None
+        self.probes.append(request)
+        await self.responds.wait()
+        return connection.respond(200 if self.ready else 503, "")
 
     async def change_backend(self, name: str, *, needs_gating: bool) -> None:
         self.stt_backend = (name, needs_gating)
@@ -124,6 +146,7 @@ class _Session:
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
 
     async def tell(self, message) -> None:
+        await self.server.responds.wait()
         await self.connection.send(message.to_json())
 
     async def run(self) -> None:
@@ -134,13 +157,17 @@ class _Session:
             await self.tell(AuthResponse(status="error", message="invalid_auth_token"))
             await self.connection.close(1008)
             return
+        if self.server.turned_away is not None:
+            await self.tell(self.server.turned_away)
+            await self.connection.close(1013)
+            return
         await self.tell(
             AuthResponse(
                 status="ok",
-                protocol_version=3,
+                protocol_version=self.server.speaks_version,
                 stt_backend=self.server.stt_backend[0],
                 needs_gating=self.server.stt_backend[1],
-                tts_voices=("joe", "ann"),
+                tts_voices=self.server.voices,
             )
         )
         async for message in self.connection:
@@ -237,4 +264,5 @@ class _Session:
                     # Audio that was under way when the cancel came in: the client must tell it by its header.
                     await self.connection.send(pack_frame(stream_id, sequence, chunk))
                     raise
+            await self.server.responds.wait()
             await self.connection.send(pack_frame(stream_id, sequence, chunk))

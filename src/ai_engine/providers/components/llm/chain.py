@@ -24,8 +24,10 @@ _UNFINISHED_WORD: Final = re.compile(r"[0-9A-Za-zÀ-ɏͰ-ԯ'’-]{1,40}$")
 class ChainedLanguageModel:
     """One call's."""
 
-    def __init__(self, chain: Chain[LanguageModel]) -> None:
+    def __init__(self, chain: Chain[LanguageModel], *, alike: bool = False) -> None:
+        """`alike`: its members run the same model, which says the same again where nothing is drawn at random."""
         self._chain = chain
+        self._alike = alike
 
     async def start(self) -> None:
         await self._chain.start()
@@ -37,7 +39,8 @@ class ChainedLanguageModel:
     async def reply(
         self, messages: Sequence[Message], *, sampling: Sampling, speculative: bool, tools: Sequence[ToolSpec] = ()
     ) -> AsyncIterator[Output[str | ToolWanted]]:
-        answer = _Answer(self._chain, messages, sampling, speculative=speculative, tools=tools)
+        again = self._alike and sampling.temperature == 0
+        answer = _Answer(self._chain, messages, sampling, speculative=speculative, tools=tools, again=again)
         async with aclosing(answer.pieces()) as pieces:
             yield _Pieces(answer, pieces)
 
@@ -55,8 +58,11 @@ class _Answer:
         *,
         speculative: bool,
         tools: Sequence[ToolSpec] = (),
+        again: bool = False,
     ) -> None:
+        """`again`: who is asked next will begin with what has been said."""
         self._chain = chain
+        self._again = again
         self._messages = messages
         self._sampling = sampling
         self._offered: dict[str, Sequence[ToolSpec]] = {"tools": tools} if tools else {}
@@ -133,7 +139,7 @@ class _Answer:
             yield rest
 
     def _asked(self) -> Sequence[Message]:
-        if not self._said.strip():
+        if self._again or not self._said.strip():
             return self._messages
         return [*self._messages, Message("assistant", self._said.strip()), Message("user", GO_ON)]
 

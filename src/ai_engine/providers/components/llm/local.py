@@ -6,14 +6,17 @@ requests that offer tools pay for that (docs/tools.md).
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from ai_engine.providers.components.component import Output, ToolWanted
+from ai_engine.providers.components.component import ComponentFailed, LanguageModel, Output, ToolWanted
+from ai_engine.providers.components.llm.chain import ChainedLanguageModel
 from ai_engine.providers.components.local_exchange import Exchange
+from ai_engine.providers.components.local_failover import OverServers
 from ai_engine.providers.components.local_settings import NoOptions, shared_socket
 from ai_engine.providers.components.local_socket import LocalSocket
 from ai_engine.providers.components.options import Options, read_options
@@ -31,11 +34,20 @@ _UNKNOWN_TO_GRAMMARS: Final = frozenset(
 class LocalLanguageModel:
     def __init__(self, socket: LocalSocket) -> None:
         self._socket = socket
+        self._begins: Sequence[Message] = ()
+        """What the next request is likely to begin with."""
+        self._priming: asyncio.Task[None] | None = None
+        if socket.servers > 1:
+            socket.on_reconnected(self._prime_again)
 
     async def start(self) -> None:
         await self._socket.ready()
 
     async def stop(self) -> None:
+        priming, self._priming = self._priming, None
+        if priming is not None:
+            priming.cancel()
+            await asyncio.gather(priming, return_exceptions=True)
         await self._socket.close()
 
     @asynccontextmanager
@@ -61,6 +73,7 @@ class LocalLanguageModel:
             exchange.close()
 
     async def warm(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> None:
+        self._begins = messages
         chat = _chat(messages)
         exchange = await self._socket.request(
             "llm", lambda request_id: Warm(request_id=request_id, messages=chat, speculative=True)
@@ -70,6 +83,15 @@ class LocalLanguageModel:
                 pass
         finally:
             exchange.close()
+
+    def _prime_again(self) -> None:
+        """Another server knows nothing of this call yet; that is made up for while nobody waits."""
+        if self._begins and (self._priming is None or self._priming.done()):
+            self._priming = asyncio.create_task(self._prime())
+
+    async def _prime(self) -> None:
+        with suppress(ComponentFailed):  # the answer will be slower, no more
+            await self.warm(self._begins)
 
 
 class _Deltas:
@@ -123,6 +145,9 @@ def _lines(messages: Sequence[Message]) -> Iterator[ChatMessage]:
             yield ChatMessage(role="system", content=said)
 
 
-def local_language_model(scope: CallScope, options: Options) -> LocalLanguageModel:
+def local_language_model(scope: CallScope, options: Options) -> LanguageModel:
     read_options(NoOptions, options, "local language model")
-    return LocalLanguageModel(shared_socket(scope))
+    socket = shared_socket(scope)
+    llm = LocalLanguageModel(socket)
+    servers = socket.servers
+    return ChainedLanguageModel(OverServers("llm", llm, socket, tries=servers), alike=True) if servers > 1 else llm

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, cast
 
-from ai_engine.providers.components.component import ComponentFailed, OnPartial, SttTraits, Transcript
+from ai_engine.providers.components.component import (
+    ComponentFailed,
+    OnPartial,
+    SpeechToText,
+    SttTraits,
+    Transcript,
+)
 from ai_engine.providers.components.local_exchange import Exchange
+from ai_engine.providers.components.local_failover import OverServers
 from ai_engine.providers.components.local_settings import NoOptions, shared_socket
 from ai_engine.providers.components.local_socket import LocalSocket
 from ai_engine.providers.components.options import Options, read_options
+from ai_engine.providers.components.stt.chain import ChainedSpeechToText
 from ai_engine.providers.services import CallScope
 from voice_wire.audio import PCM_8K, PCM_16K, AudioFormat
 from voice_wire.messages import Done, SttDrop, SttFinalize, SttResult, SttStart
@@ -141,10 +149,11 @@ def _transcript(result: SttResult) -> Transcript:
     return Transcript(result.text.strip(), result.stt_backend, result.confidence)
 
 
-def local_speech_to_text(scope: CallScope, options: Options) -> LocalSpeechToText:
+def local_speech_to_text(scope: CallScope, options: Options) -> SpeechToText:
     """Takes PCM at the rate of the call's transport, 8 or 16 kHz; the server resamples whole utterances."""
     read_options(NoOptions, options, "local speech to text")
     wide = scope.call.output_format.sample_rate_hz >= PCM_16K.sample_rate_hz
-    return LocalSpeechToText(
-        shared_socket(scope), input_format=PCM_16K if wide else PCM_8K, language=scope.call.language
-    )
+    socket = shared_socket(scope)
+    stt = LocalSpeechToText(socket, input_format=PCM_16K if wide else PCM_8K, language=scope.call.language)
+    servers = socket.servers
+    return ChainedSpeechToText(OverServers("stt", stt, socket, tries=servers)) if servers > 1 else stt

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from ai_engine.providers.components.component import ComponentFailed, Output
+from ai_engine.providers.components.component import ComponentFailed, Output, TextToSpeech
 from ai_engine.providers.components.local_exchange import Exchange
+from ai_engine.providers.components.local_failover import OverServers
 from ai_engine.providers.components.local_settings import NoOptions, shared_socket
 from ai_engine.providers.components.local_socket import LocalSocket
 from ai_engine.providers.components.options import Options, read_options
+from ai_engine.providers.components.tts.chain import ChainedTextToSpeech
 from ai_engine.providers.services import CallScope
 from voice_wire.audio import AudioFormat
 from voice_wire.messages import Done, TtsRequest, TtsStart
@@ -74,6 +76,9 @@ class _Chunks:
         self._exchange.adopt()
 
 
-def local_text_to_speech(scope: CallScope, options: Options) -> LocalTextToSpeech:
+def local_text_to_speech(scope: CallScope, options: Options) -> TextToSpeech:
     read_options(NoOptions, options, "local text to speech")
-    return LocalTextToSpeech(shared_socket(scope), voice=scope.call.voice)
+    socket = shared_socket(scope)
+    tts = LocalTextToSpeech(socket, voice=scope.call.voice)
+    servers = socket.servers
+    return ChainedTextToSpeech(OverServers("tts", tts, socket, tries=servers)) if servers > 1 else tts
