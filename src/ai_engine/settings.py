@@ -294,6 +294,7 @@ class LoggingSettings(Section):
     """False redacts what callers and agent say from the logs."""
 
 
+SaidLine = Annotated[str, Field(min_length=1, max_length=300)]
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
@@ -317,6 +318,10 @@ class ToolSettings(Section):
     """Said while it runs, where that takes long and nothing was said before: "Let me look at the calendar."."""
     timeout_s: float | None = Field(default=None, gt=0, le=600)
     """After so long it is given up and the model is told so; absent: the kind's."""
+    said: tuple[SaidLine, ...] = Field(default=(), max_length=50)
+    """What callers say who want it, 3 to 6 wordings. By these it is chosen where the model is small."""
+    not_said: tuple[SaidLine, ...] = Field(default=(), max_length=50)
+    """What sounds like it and is not meant."""
 
 
 def _default_providers() -> dict[str, ProviderSettings]:

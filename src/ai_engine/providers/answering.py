@@ -24,6 +24,7 @@ from ai_engine.conversation.small_talk import SMALL_TALK
 from ai_engine.providers.components.component import Adoptable, LanguageModel, TextToSpeech, ToolWanted
 from ai_engine.providers.provider import CallInfo, Stage
 from ai_engine.providers.speech import Speech
+from ai_engine.providers.tool_choice import ToolChoice
 from ai_engine.providers.tool_exchange import ToolAnswer
 from ai_engine.templates import Template
 from ai_engine.tools.tool import ToolSpec
@@ -52,6 +53,14 @@ LARGER_MODEL_SAMPLING: Final = Sampling(temperature=0.4, max_tokens=160, sanitiz
 class AnswerMatcher(Protocol):
     async def match(self, question: str, *, speculative: bool = False) -> Match:
         """What the persona knows by heart about `question`. Raises `model_worker.errors.WorkerError`."""
+
+
+class ChoosesTools(Protocol):
+    async def prepare(self, tools: Sequence[ToolSpec]) -> None:
+        """Get ready to choose among these. Raises `model_worker.errors.WorkerError`."""
+
+    async def choose(self, remark: str, tools: Sequence[ToolSpec], *, speculative: bool) -> ToolChoice:
+        """Which of them the model is offered, and which is used without asking it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +125,13 @@ class Answering:
         rendered: RenderedSpeech | None = None,
         no_information: str,
         settings: AnsweringSettings | None = None,
+        tool_chooser: ChoosesTools | None = None,
         language: str = "en",
     ) -> None:
         """`no_information` is said instead of a fact that was made up, and when the model says nothing.
 
-        `language` is the call's. `rendered` holds spoken forms.
+        `tool_chooser` is asked for a small model only: others choose better by themselves. `language` is the call's.
+        `rendered` holds spoken forms.
         """
         self._llm = llm
         self._tts = tts
@@ -128,6 +139,7 @@ class Answering:
         self._rendered = rendered
         self._no_information = no_information
         self._settings = settings or AnsweringSettings()
+        self._tool_chooser = tool_chooser if self._settings.small_model else None
         self._language = language
         chosen = SMALL_MODEL_SAMPLING if self._settings.small_model else LARGER_MODEL_SAMPLING
         self._sampling = self._settings.sampling or chosen
@@ -154,6 +166,11 @@ class Answering:
     def prompt_prefix(self, call: CallInfo, history: Sequence[Message]) -> list[Message]:
         """What the next prompt begins with, if `history` is what it will be."""
         return _messages(call, history, "")[:-1]
+
+    async def prepare(self, call: CallInfo) -> None:
+        """What the first question would have to wait for. Raises `model_worker.errors.WorkerError`."""
+        if self._tool_chooser is not None:
+            await self._tool_chooser.prepare(call.tools)
 
     async def _match(self, question: str, delivery: Delivery) -> Match:
         if self._answers is None:
@@ -183,14 +200,18 @@ class Answering:
         examples = match.examples if self._settings.small_model else ()
         reply = _Reply(f"near:{facts[0].id}" if facts else "llm")
         brought: tuple[KnownAnswer, ...] = ()
-        for rounds_left in range(_TOOL_ROUNDS if call.tools and delivery.use_tool else 0, -1, -1):
+        choice = await self._choose_tools(delivery, call, question)
+        plainly_wanted = list(choice.wanted)
+        for rounds_left in range(_TOOL_ROUNDS if choice.offered or choice.wanted else 0, -1, -1):
             beside = (*facts, *brought) if self._settings.small_model else facts
             messages = _messages(call, history, question, beside, examples)
             if not self._settings.small_model:
                 messages += delivery.used
             guarded = self._guarded(call, history, question, (*facts, *brought))
             goes_on = rounds_left > 0 and not reply.ends and not (brought and self._settings.small_model)
-            wanted = await self._round(delivery, messages, guarded, reply, call.tools if goes_on else ())
+            wanted, plainly_wanted = plainly_wanted, []
+            if not wanted:
+                wanted = await self._round(delivery, messages, guarded, reply, choice.offered if goes_on else ())
             if guarded.objection is not None:
                 log.info("fact guard cut the reply", call_id=call.call_id, objection=guarded.objection.kind)
             if not wanted or not goes_on:
@@ -204,6 +225,13 @@ class Answering:
                     await self._say_more(delivery, reply, text)
                 break
         return " ".join(reply.said)
+
+    async def _choose_tools(self, delivery: Delivery, call: CallInfo, question: str) -> ToolChoice:
+        if delivery.use_tool is None:
+            return ToolChoice(())
+        if self._tool_chooser is None or not call.tools:
+            return ToolChoice(tuple(call.tools))
+        return await self._tool_chooser.choose(question, call.tools, speculative=delivery.speculative())
 
     async def _round(
         self,

@@ -45,6 +45,7 @@ from ai_engine.providers.provider import (
     WordsRead,
 )
 from ai_engine.providers.tool_exchange import ToolAnswer, ToolExchange
+from model_worker.errors import WorkerError
 from voice_core.history import Message
 
 log = structlog.get_logger(__name__)
@@ -367,11 +368,12 @@ class PipelineProvider:
         assert self._call is not None
         primed: tuple[Message, ...] | None = None
         try:
+            await self._answering.prepare(self._call)
             while primed != self._history:  # it may have grown meanwhile, and what is primed is its beginning
                 primed = self._history
                 prefix = self._answering.prompt_prefix(self._call, primed)
                 await (self._llm.warm(prefix, tools=self._call.tools) if self._call.tools else self._llm.warm(prefix))
-        except ComponentFailed as failure:
+        except (ComponentFailed, WorkerError) as failure:
             self._log.info("prompt cache not primed", reason=str(failure))
 
     def _spawn(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

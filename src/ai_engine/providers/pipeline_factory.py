@@ -90,6 +90,7 @@ class PipelineFactory:
             rendered=self._services.rendered,
             no_information=no_information,
             settings=self._options.settings(),
+            tool_chooser=self._services.tool_chooser(call.context, context),
             language=call.language,
         )
         return PipelineProvider(stt=stt, llm=llm, tts=tts, answering=answering, clock=self._services.clock)

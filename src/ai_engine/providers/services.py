@@ -16,6 +16,7 @@ from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import CallInfo, Provider
 from ai_engine.providers.server_fleet import ServerFleet
 from ai_engine.providers.server_probes import ServerProbes
+from ai_engine.providers.tool_choice import ToolChooser
 from ai_engine.server_addresses import server_addresses
 from voice_wire.audio import AudioFormat
 
@@ -36,6 +37,8 @@ class Services:
     clock: Callable[[], float] = time.monotonic
     matchers: dict[str, KnownAnswerMatcher] = field(default_factory=dict)
     """Known answers by context, made once each."""
+    tool_choosers: dict[str, ToolChooser] = field(default_factory=dict)
+    """Tools by their wordings, by context."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process's and `.env`: where components find their keys, by the names that the configuration gives."""
     clients: SharedClients = field(default_factory=SharedClients)
@@ -68,6 +71,15 @@ class Services:
                 language=context.language,
             )
         return self.matchers[name]
+
+    def tool_chooser(self, name: str, context: Context) -> ToolChooser | None:
+        """What finds the tools that callers of the context of that name ask for."""
+        if self.embedder is None or not context.tools:
+            return None
+        if name not in self.tool_choosers:
+            others = [question for pair in context.known_answers.pairs for question in pair.questions]
+            self.tool_choosers[name] = ToolChooser(self.embedder, others, language=context.language)
+        return self.tool_choosers[name]
 
 
 class CallScope:

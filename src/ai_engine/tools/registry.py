@@ -75,6 +75,10 @@ class Named(Protocol):
     def filler(self) -> str: ...
     @property
     def timeout_s(self) -> float | None: ...
+    @property
+    def said(self) -> tuple[str, ...]: ...
+    @property
+    def not_said(self) -> tuple[str, ...]: ...
 
 
 class Toolbox:
@@ -183,7 +187,14 @@ class _Configured:
         self._tool = tool
         spec = tool.spec
         described = spec.description if of_source or entry.description is None else entry.description
-        self._spec = replace(spec, description=described, filler=entry.filler or spec.filler)
+        self._spec = replace(
+            spec,
+            description=described,
+            filler=entry.filler or spec.filler,
+            # Several tools of one source cannot be told apart by the same words.
+            said=() if of_source else entry.said or spec.said,
+            not_said=() if of_source else entry.not_said or spec.not_said,
+        )
         self._timeout_s = tool.timeout_s if entry.timeout_s is None else entry.timeout_s
 
     @property

@@ -29,6 +29,10 @@ class ToolSpec:
     """JSON Schema (2020-12) of an object; references within it only."""
     filler: str = ""
     """Said while it runs, where the model has said nothing before it; empty: silence, or the context's filler."""
+    said: tuple[str, ...] = ()
+    """What callers say who want it. With these a small model is not asked (`conversation.tool_wordings`)."""
+    not_said: tuple[str, ...] = ()
+    """What sounds like it and is not meant."""
 
     def as_function(self) -> dict[str, Any]:
         """As models' APIs and the local server take it."""

@@ -11,6 +11,7 @@ from fake_components import CALL, Rig, my_tasks
 from ai_engine.providers import answering
 from ai_engine.providers.components.component import ToolWanted
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, StageReached, ToolCall
+from ai_engine.providers.tool_choice import ToolChoice
 from ai_engine.tools.tool import ToolSpec
 from tests.ai_engine.providers.scripted_llm import ScriptedLlm
 from voice_core.history import Message, ToolUse
@@ -239,3 +240,39 @@ async def test_the_answer_ends_once():
         await rig.finished(1)
         await rig.idle()
         assert len(rig.of(AgentAudioDone)) == 1
+
+
+class Chooser:
+    """What the words of a remark choose."""
+
+    def __init__(self, *choices: ToolChoice) -> None:
+        self.choices = list(choices)
+        self.prepared: list[int] = []
+
+    async def prepare(self, tools) -> None:
+        self.prepared.append(len(tools))
+
+    async def choose(self, remark, tools, *, speculative) -> ToolChoice:
+        return self.choices.pop(0)
+
+
+async def test_a_small_model_is_not_asked_about_a_tool_that_was_plainly_asked_for():
+    async with ToolRig(["It is booked."]) as rig:
+        chooser = rig.provider._answering._tool_chooser = Chooser(ToolChoice((), (WANTS_BOOK,)))
+        call = await rig.ask()
+        assert (call.name, call.arguments) == ("book", {"people": 2})
+        rig.provider.tool_result(call.tool_call_id, {"text": "Booked for two."})
+        await rig.finished(1)
+        assert rig.spoken(1) == "It is booked."
+        assert rig.llm.offered == [[]]
+        assert chooser.choices == []
+
+
+async def test_a_small_model_is_offered_what_the_words_leave_open():
+    async with ToolRig(["We are open."], tools=(BOOK, LOOK_UP)) as rig:
+        rig.provider._answering._tool_chooser = Chooser(ToolChoice((LOOK_UP,)))
+        rig.hear(1)
+        rig.provider.speculate(1, 1, ())
+        rig.provider.adopt(1, 1)
+        await rig.finished(1)
+        assert rig.llm.offered == [["look_up"]]

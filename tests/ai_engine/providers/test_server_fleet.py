@@ -47,7 +47,7 @@ def test_each_is_tried_once_in_one_start_and_the_dead_come_last():
 
 def test_a_full_server_gets_calls_again_when_one_leaves_it_or_after_a_while():
     fleet = Fleet(2)
-    one, two = fleet.servers
+    one, _ = fleet.servers
     assert fleet.placed(2) == "01"
     fleet.full(one, "2 sessions are open", 2)
     assert fleet.placed(3) == "111"

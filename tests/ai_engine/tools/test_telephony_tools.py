@@ -10,6 +10,7 @@ import pytest
 from ai_engine.config_file import ConfigError
 from ai_engine.conversation.decisions import HangUp, Transfer
 from ai_engine.destinations import Target
+from ai_engine.settings import ToolSettings
 from ai_engine.tools.call_control import Consultation
 from ai_engine.tools.registry import TOOLS, Toolbox, ToolServices
 from ai_engine.tools.runner import ToolRunner
@@ -49,20 +50,14 @@ class Line:
         self.consultations.append(consultation)
 
 
-@dataclass
-class Entry:
+def entry(kind: str, options: dict[str, Any] | None = None) -> ToolSettings:
     """Of the configuration's `tools:`."""
-
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
-    description: str | None = None
-    filler: str = ""
-    timeout_s: float | None = None
+    return ToolSettings(kind=kind, options=options or {})
 
 
 async def use(kind: str, options: dict[str, Any], arguments: dict[str, Any], line: Line, **scope: Any) -> ToolResult:
     """As a call does it: through toolbox and runner."""
-    toolbox = Toolbox({"it": Entry(kind, options)}, ToolServices(), TOOLS)
+    toolbox = Toolbox({"it": entry(kind, options)}, ToolServices(), TOOLS)
     defaults = {"context": "x", "caller_number": "0401", "caller_name": "Bo", "dialed_number": "700", "language": "en"}
     call = ToolCallScope(call_id="1", line=line, **{**defaults, **scope})
     return await ToolRunner(toolbox.allowed(["it"])).run("it", arguments, call)
@@ -186,7 +181,7 @@ async def test_the_model_learns_how_a_telephone_is(status: str, told: str) -> No
 )
 def test_options_that_do_nothing_are_refused(kind: str, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        Toolbox({"it": Entry(kind, options)}, ToolServices(), TOOLS)
+        Toolbox({"it": entry(kind, options)}, ToolServices(), TOOLS)
 
 
 def test_every_language_has_every_sentence() -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from ai_engine.settings import ToolSettings
 from ai_engine.tools.registry import Toolbox, ToolServices
 
 
-@dataclass
-class Entry:
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
-    description: str | None = None
-    filler: str = ""
-    timeout_s: float | None = None
+def entry(kind: str, options: dict[str, Any] | None = None) -> ToolSettings:
+    """Of the configuration's `tools:`."""
+    return ToolSettings(kind=kind, options=options or {})
 
 
 async def test_before_and_after_calls() -> None:
     mail = {"host": "127.0.0.1", "sender": "a@office.example", "to": "b@office.example", "security": "none"}
     box = Toolbox(
         {
-            "customer": Entry("http", {"url": "https://crm.example/{ai_tenant}/x", "variables": {"name": "n"}}),
-            "hook": Entry("http", {"url": "https://crm.example/", "method": "POST", "body": {"t": "{ai_team}"}}),
-            "mail": Entry("email", mail),
-            "bye": Entry("hang_up"),
-            "server": Entry("mcp", {"command": ["/no/such/program"]}),
+            "customer": entry("http", {"url": "https://crm.example/{ai_tenant}/x", "variables": {"name": "n"}}),
+            "hook": entry("http", {"url": "https://crm.example/", "method": "POST", "body": {"t": "{ai_team}"}}),
+            "mail": entry("email", mail),
+            "bye": entry("hang_up"),
+            "server": entry("mcp", {"command": ["/no/such/program"]}),
         },
         ToolServices(),
     )
