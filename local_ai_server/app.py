@@ -8,7 +8,10 @@ from fastapi.responses import JSONResponse
 
 from local_ai_server.connection import Connection
 from local_ai_server.http_api.answers import explain_errors
+from local_ai_server.http_api.chat import chat_routes
+from local_ai_server.http_api.chat_sessions import ChatSessions
 from local_ai_server.http_api.door import Door
+from local_ai_server.http_api.models_list import Models, model_routes
 from local_ai_server.metrics import ServerMetrics
 from local_ai_server.model_changes import ModelChanges
 from local_ai_server.places import Places
@@ -20,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 
 def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
-    """The application. The switchboard's workers are the caller's to start and stop, and then to close
-    `app.state.model_changes`."""
+    """The application. The caller closes `app.state.chat_sessions` once nothing is served any more, stops the
+    switchboard's workers (it started them) and then closes `app.state.model_changes`."""
     app = FastAPI(title="Parley local AI server", docs_url="/docs", redoc_url=None)
     metrics = ServerMetrics(switchboard)
     places = Places(settings.max_sessions)
@@ -29,6 +32,10 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     explain_errors(app)
     app.add_middleware(Door, settings=settings)
     changes = app.state.model_changes = ModelChanges(switchboard, system_prompt=settings.llm_system_prompt)
+    models = Models(switchboard)
+    chats = app.state.chat_sessions = ChatSessions(switchboard)
+    app.include_router(model_routes(models))
+    app.include_router(chat_routes(switchboard, metrics, models=models, sessions=chats))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

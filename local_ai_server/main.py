@@ -124,6 +124,7 @@ async def _serve(settings: Settings, switchboard: Switchboard, listener: socket.
         stopping.cancel()
         watching.cancel()
         await asyncio.gather(loading, stopping, serving, watching, return_exceptions=True)
+        await app.state.chat_sessions.close()
         await switchboard.stop()
         await app.state.model_changes.close()
     _say("stopped")

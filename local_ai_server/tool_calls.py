@@ -15,12 +15,13 @@ Whatever the path, a call names an allowed tool and its arguments fit that tool'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from local_ai_server.backends.llm.speakable import speakable
 from local_ai_server.errors import ServeError
-from local_ai_server.service import Place, Service
+from local_ai_server.service import Answers, Place
 from local_ai_server.tool_intents import plain_intent
 from local_ai_server.tool_parsing import parse_calls, read_json
 from local_ai_server.tool_prompts import arguments_prompt, choice_prompt, markup_prompt
@@ -37,6 +38,17 @@ _UNUSABLE: Final = frozenset({"internal_error", "invalid_message"})
 ToolPath = Literal["structured", "parser", "repair", "heuristic", "none"]
 
 
+class Llm(Protocol):
+    """The parts of `service.Service` that are asked here."""
+
+    @property
+    def traits(self) -> Mapping[str, Any]: ...
+
+    def call(
+        self, method: str, args: Mapping[str, Any], body: bytes = b"", *, place: Place
+    ) -> AbstractAsyncContextManager[Answers]: ...
+
+
 @dataclass(slots=True)
 class _Decision:
     """What came of one request so far."""
@@ -50,7 +62,7 @@ class _Decision:
 
 
 async def decide(
-    llm: Service,
+    llm: Llm,
     *,
     messages: Sequence[Mapping[str, str]],
     message: LlmToolRequest,
@@ -71,7 +83,7 @@ async def decide(
 
 
 async def choose(
-    llm: Service,
+    llm: Llm,
     *,
     messages: Sequence[Mapping[str, str]],
     message: LlmToolRequest,
@@ -91,7 +103,7 @@ async def choose(
 class _Decider:
     def __init__(
         self,
-        llm: Service,
+        llm: Llm,
         *,
         messages: Sequence[Mapping[str, str]],
         message: LlmToolRequest,
