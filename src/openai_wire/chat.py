@@ -23,8 +23,12 @@ def chat_request(
     sampling: Mapping[str, Any],
     thinking: bool,
     tools: Sequence[Mapping[str, Any]] = (),
+    conversation: str = "",
 ) -> dict[str, Any]:
-    """The body of a streamed request. Overrides in `sampling` that the vendor has no name for are left out."""
+    """The body of a streamed request. Overrides in `sampling` that the vendor has no name for are left out.
+
+    `conversation`: a name that its requests have in common, for servers that keep prompts by it.
+    """
     names = {name: name for name in STANDARD_SAMPLING} | dict(vendor.sampling)
     return {
         "model": model,
@@ -36,6 +40,7 @@ def chat_request(
         **({"tools": list(tools)} if tools else {}),
         **{names[name]: value for name, value in sampling.items() if name in names},
         **({} if thinking else without_thinking(vendor, model)),
+        **({vendor.cache_key: conversation} if vendor.cache_key and conversation else {}),
     }
 
 
@@ -48,6 +53,7 @@ def choose_model(
     """
     entries = listing.get("data")
     entries = [e for e in entries if isinstance(e, Mapping) and e.get("id")] if isinstance(entries, list) else []
+    entries = [entry for entry in entries if entry.get("kind", "llm") == "llm"]  # local_ai_server lists all it has
     there = ", ".join(str(entry["id"]) for entry in entries[:_NAMED])
     if wanted is None:
         if not entries:
@@ -55,10 +61,15 @@ def choose_model(
         if only_one and len(entries) > 1:
             raise LlmMisconfigured(f"{url} has several models; set {names.model} to one of them: {there}")
         return dict(entries[0])
-    found = next((entry for entry in entries if entry["id"] == wanted), None)
+    found = next((entry for entry in entries if wanted in (entry["id"], *_aliases(entry))), None)
     if found is None and entries:
         raise LlmMisconfigured(f"{url} has no model {wanted!r}; set {names.model} to one of: {there}")
     return found or {"id": wanted}
+
+
+def _aliases(entry: Mapping[str, Any]) -> Sequence[str]:
+    aliases = entry.get("aliases")
+    return aliases if isinstance(aliases, list) else ()
 
 
 def ends_in_a_question(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

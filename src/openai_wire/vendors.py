@@ -21,6 +21,8 @@ class Vendor:
     no_thinking: Mapping[str, Any] = field(default_factory=dict)
     """Request fields that keep a reasoning model from thinking aloud before it answers."""
     max_tokens: str = "max_tokens"
+    cache_key: str | None = None
+    """Its field for the name of a conversation, whose prompts it keeps in a place of their own."""
     caches_prefix: bool = True
     """A warm-up is worth its cost: the server keeps prompts and nobody pays by the token."""
 
@@ -41,6 +43,12 @@ TENSORRT_LLM: Final = Vendor(
     sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
     no_thinking=_TEMPLATE_NO_THINKING,
 )
+PARLEY: Final = Vendor(
+    "parley",
+    sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
+    cache_key="prompt_cache_key",
+)
+"""local_ai_server itself, by its `/v1`. It keeps models from thinking."""
 OLLAMA: Final = Vendor("ollama", no_thinking={"reasoning_effort": "none"})
 OPENAI: Final = Vendor("openai", max_tokens="max_completion_tokens", caches_prefix=False)
 UNKNOWN: Final = Vendor("unknown", caches_prefix=False)
@@ -57,6 +65,7 @@ _OWNERS: Final = {
     "llamacpp": LLAMA_SERVER,
     "vllm": VLLM,
     "tensorrt_llm": TENSORRT_LLM,
+    "parley": PARLEY,
     "library": OLLAMA,
     "openai": OPENAI,
     "openai-internal": OPENAI,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
@@ -122,6 +123,8 @@ class OpenAiLanguageModel(HttpLanguageModel):
 
     def __init__(self, server: ModelServer) -> None:
         self._server = server
+        self._conversation = uuid.uuid4().hex
+        """Names the call to servers that keep prompts by a name; it tells nothing of who calls."""
 
     async def start(self) -> None:
         try:
@@ -189,6 +192,7 @@ class OpenAiLanguageModel(HttpLanguageModel):
             sampling=sampling.model_dump(exclude_none=True, exclude=_PLAIN_OVERRIDES),
             thinking=self._server.options.thinking,
             tools=[tool.as_function() for tool in tools],
+            conversation=self._conversation,
         )
         return {name: value for name, value in request.items() if name not in self._server.not_taken}
 
