@@ -15,7 +15,7 @@ from typing import Final
 
 from local_ai_server.clients.answer import Answer
 from local_ai_server.clients.command import at_least, ms, new_parser, percentile, run, say, table
-from local_ai_server.clients.connection import ClientError, RequestFailed, Server
+from local_ai_server.clients.connection import ClientError, Server
 from local_ai_server.clients.prompt import add_prompt_options, sampling_of, system_message
 from local_ai_server.clients.session import Session, open_session
 from local_ai_server.clients.sound import FORMAT, read_wav
@@ -40,7 +40,7 @@ class Measured:
 
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: Counter[str] = field(default_factory=Counter)
-    """By the server's code; `connection` where it was lost or not had."""
+    """By the server's code; `connection` where that was lost or not had, `silent` where no answer came."""
     last_error: str = ""
 
     def add(self, name: str, value: float | None) -> None:
@@ -48,7 +48,7 @@ class Measured:
             self.values[name].append(value)
 
     def fail(self, error: ClientError) -> None:
-        self.errors[error.code if isinstance(error, RequestFailed) else "connection"] += 1
+        self.errors[error.code] += 1
         self.last_error = str(error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -36,7 +36,11 @@ _CLOSED: Final = {
 
 
 class ClientError(Exception):
-    """Ends a command with status 1. The message says what to do."""
+    """Ends a command with status 1. The message says what to do, `code` what it is counted as."""
+
+    def __init__(self, message: str, *, code: str = "connection") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UsageError(ClientError):
@@ -48,8 +52,7 @@ class RequestFailed(ClientError):
 
     def __init__(self, error: Error) -> None:
         fix = f" (try again in {error.retry_after:g} s)" if error.retry_after is not None else ""
-        super().__init__(f"{error.code}: {error.message}{fix}")
-        self.code = error.code
+        super().__init__(f"{error.code}: {error.message}{fix}", code=error.code)
         self.request_id = error.request_id
 
 
@@ -156,13 +159,15 @@ async def open_connection(
 
 async def _authenticate(connection: Connection, server: Server, *, version: int, call_id: str) -> AuthResponse:
     auth = {"auth_token": server.token, "call_id": call_id, "protocol_version": version}
-    await connection.send(Auth.model_validate(auth))
+    with suppress(ClientError):  # a server that is full has said so and closed: `receive` gives its reason
+        await connection.send(Auth.model_validate(auth))
     answer = await connection.receive()
     if isinstance(answer, Error):
         if answer.code == "server_at_capacity":
             raise ClientError(
                 f"local_ai_server is at capacity ({answer.active} of {answer.max} sessions): try again later, or raise "
-                "its LOCAL_WS_MAX_SESSIONS"
+                "its LOCAL_WS_MAX_SESSIONS",
+                code=answer.code,
             )
         raise RequestFailed(answer)
     if not isinstance(answer, AuthResponse):

@@ -77,7 +77,8 @@ class Exchange:
                     answer = await self._inbox.get()
             except TimeoutError:
                 raise ClientError(
-                    f"the server was silent for {self._patience_s:g} s; if it is only slow, give a longer --timeout"
+                    f"the server was silent for {self._patience_s:g} s; if it is only slow, give a longer --timeout",
+                    code="silent",
                 ) from None
             if isinstance(answer, ClientError):
                 raise answer

@@ -117,7 +117,7 @@ def _count(
     counts["meant" if utterance.tool != "none" else "not_meant"] += 1
     if isinstance(answer, RequestFailed):
         counts["errors"] += 1
-        found, called = str(answer.code), "-"
+        found, called = answer.code, "-"
     else:
         call: ToolCall | None = answer.tool_calls[0] if answer.tool_calls else None
         name, arguments = (call["name"], call["parameters"]) if call else (None, {})
