@@ -25,6 +25,8 @@ class Vendor:
     """Its field for the name of a conversation, whose prompts it keeps in a place of their own."""
     caches_prefix: bool = True
     """A warm-up is worth its cost: the server keeps prompts and nobody pays by the token."""
+    tools_lead: bool = True
+    """Tools stand at the beginning of the prompt, where a warm-up reads them."""
 
 
 _TEMPLATE_NO_THINKING: Final = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -47,6 +49,7 @@ PARLEY: Final = Vendor(
     "parley",
     sampling={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
     cache_key="prompt_cache_key",
+    tools_lead=False,
 )
 """local_ai_server itself, by its `/v1`. It keeps models from thinking."""
 OLLAMA: Final = Vendor("ollama", no_thinking={"reasoning_effort": "none"})

@@ -138,7 +138,7 @@ class OpenAiLanguageModel(HttpLanguageModel):
             vendor = await self._server.ready()
             if not vendor.caches_prefix:
                 return
-            request = self._request(vendor, messages, Sampling(max_tokens=1), tools)
+            request = self._request(vendor, messages, Sampling(max_tokens=1), tools if vendor.tools_lead else ())
             request["messages"] = ends_in_a_question(request["messages"])
             async with aclosing(self._server.client.answer(request, Outcome())) as answer:
                 async for _ in answer:
