@@ -26,7 +26,7 @@ from ai_engine.media.line_choice import LineChoice
 from ai_engine.tools.call_control import Consultation
 from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import ToolFailed
-from ai_engine.transfer import Happened, Limits, Result, State
+from ai_engine.transfer import Happened, Limits, Result
 from ai_engine.transfer_legs import ToConversation, TransferLegs
 
 if TYPE_CHECKING:
@@ -139,15 +139,11 @@ class TelephoneControl:
     def _callers(self, run: ConsultationRun, event: Event) -> bool:
         if isinstance(event, ChannelHangupRequest):
             self._caller_hung_up = True
-        elif isinstance(event, StasisEnd) and not self._caller_hung_up and self._is_handed_over(run):
+        elif isinstance(event, StasisEnd) and not self._caller_hung_up and run.transfer.caller_may_leave:
             self._caller.caller_in_stasis = False
             run.on_caller_left(hung_up=False)
             return True
         return False
-
-    @staticmethod
-    def _is_handed_over(run: ConsultationRun) -> bool:
-        return run.transfer.state is State.JOINING or run.transfer.result is Result.TRANSFERRED
 
     def stop(self) -> None:
         """The caller is the agent's again at once, unless he is being joined already."""

@@ -130,7 +130,7 @@ class ConsultationRun:
 
     def on_caller_left(self, *, hung_up: bool) -> None:
         """The caller's channel is gone, or out of our application."""
-        left = self.transfer.state is State.JOINING and not hung_up
+        left = self.transfer.caller_may_leave and not hung_up
         self.happened(Happened.CALLER_LEFT if left else Happened.CALLER_GONE)
 
     def _look(self) -> None:

@@ -140,6 +140,13 @@ class AttendedTransfer:
         self._deadline: float | None = None
         self._callee_gone = False
         self._caller_left = False
+        self._join_asked = False
+
+    @property
+    def caller_may_leave(self) -> bool:
+        """Asterisk was asked to send him to the colleague: without a hang-up, the end of his stay with us is that."""
+        returning = self.state is State.RETURNING and self._join_asked
+        return returning or self.state is State.JOINING or self.result is Result.TRANSFERRED
 
     @property
     def done(self) -> bool:
@@ -195,6 +202,7 @@ class AttendedTransfer:
 
     def _briefing(self, what: Happened, now: float) -> None:
         if what is Happened.ACCEPTED:
+            self._join_asked = True
             self._enter(State.JOINING, now, self._limits.join_s, Effect.JOIN)
         elif what is Happened.CALLER_GONE:
             self._enter(State.PARTING, now, self._limits.parting_s, Effect.TELL_CALLEE)
