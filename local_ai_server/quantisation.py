@@ -24,6 +24,8 @@ Form = Literal[
 ]
 _GGUF_MAGIC: Final = b"GGUF"
 _MOST_JSON_BYTES: Final = 4 * 1024 * 1024
+_OLD_FILES: Final = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Of early AutoGPTQ and AutoAWQ, beside a config.json that tells nothing."""
 _WEIGHTS: Final = ("*.safetensors", "pytorch_model*.bin", "consolidated*.pth")
 
 
@@ -64,10 +66,7 @@ def recognise(path: Path) -> Quantisation:
             for key in ("quantization_config", "compression_config"):
                 if found := _part(holder, key):
                     return _hugging_face(found)
-    for name, method in (
-        ("quantize_config.json", "gptq"),
-        ("quant_config.json", "awq"),
-    ):  # AutoGPTQ's and AutoAWQ's own
+    for name, method in _OLD_FILES.items():
         old = _json(path / name)
         if old is not None:
             return _hugging_face({"quant_method": method, "bits": old.get("w_bit"), **old}, name)

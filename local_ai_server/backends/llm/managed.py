@@ -24,8 +24,8 @@ from local_ai_server.quantisation import Quantisation, UnknownModelFiles, recogn
 
 _MODEL: Final = "local_ai_server.backends.llm.managed_model:ManagedEngineModel"
 _BY_XLLAMACPP: Final = (sys.executable, "-P", "-m", "local_ai_server.engines.llama_server")
-_DEADLINE_MARGIN_S: Final = 5.0
-"""The worker gives up before its parent does: then the engine's last lines are told."""
+_DEADLINE_MARGIN_S: Final = 20.0
+"""In which the worker starts, and stops an engine that takes too long: its parent waits for the engine's last lines."""
 _CONTEXT_TOKENS: Final = 4096
 _SESSIONS: Final = 16
 _CLIENT_BYTES: Final = 100 << 20
@@ -148,7 +148,7 @@ def _plan(
         "own_variables": sorted(name for names in type(options).variables().values() for name in names),
         "context_tokens": context_tokens,
         "first_token_s": options.first_token_s,
-        "start_timeout_s": max(options.start_timeout_s - _DEADLINE_MARGIN_S, options.start_timeout_s / 2),
+        "start_timeout_s": options.start_timeout_s,
         "cache_reset_s": cache_reset_s,
         "thinking": options.thinking,
     }
@@ -168,7 +168,7 @@ def _plan(
         concurrency=parallel,
         traits={name: value for name, value in traits.items() if value is not None},
         memory_bytes=memory_bytes,
-        load_deadline_s=options.start_timeout_s,
+        load_deadline_s=options.start_timeout_s + _DEADLINE_MARGIN_S,
     )
 
 
