@@ -7,12 +7,12 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from local_ai_server.session import CLOSE_IDLE, CLOSE_TRY_AGAIN_LATER, Session
+from local_ai_server.session import CLOSE_IDLE, CLOSE_TRY_AGAIN_LATER
 from voice_wire.messages import WireModel
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,32 @@ def keep_alive(listener: socket.socket) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _DEAD_AFTER_S)
 
 
+class Served(Protocol):
+    """A session, as its connection sees it."""
+
+    ended: bool
+    """It reads no more."""
+
+    @property
+    def call_id(self) -> str | None: ...
+
+    @property
+    def authenticated(self) -> bool: ...
+
+    @property
+    def closes_when_idle(self) -> bool:
+        """It ends when its client says nothing for long."""
+        ...
+
+    async def take(self, data: str | bytes) -> None:
+        """One frame. The next is read when it returns."""
+        ...
+
+    def turn_away(self, reason: str) -> None:
+        """The client did not say in time who it is."""
+        ...
+
+
 class Connection:
     """The `Client` of one session. All that is sent goes through one queue, so its order is the order of `send`."""
 
@@ -55,10 +81,10 @@ class Connection:
         self._closed = asyncio.Event()
         self._heard_at = time.monotonic()
 
-    def send(self, message: WireModel | bytes) -> None:
+    def send(self, message: WireModel | bytes | str) -> None:
         if self._closing is not None:
             return
-        data = message if isinstance(message, bytes) else message.to_json()
+        data = message if isinstance(message, bytes | str) else message.to_json()
         self._unread_bytes += len(data)
         if self._unread_bytes > _MAX_UNREAD_BYTES:
             self._outgoing.clear()
@@ -74,7 +100,7 @@ class Connection:
             self._closed.set()
             self._wake.set()
 
-    async def run(self, session: Session) -> None:
+    async def run(self, session: Served) -> None:
         """Serves the connection until either side closes it."""
         parts = [
             asyncio.create_task(part, name=name)
@@ -95,7 +121,7 @@ class Connection:
                 if isinstance(result, Exception):
                     log.error("connection_failed", call_id=session.call_id, exc_info=result)
 
-    async def _read(self, session: Session) -> None:
+    async def _read(self, session: Served) -> None:
         with suppress(WebSocketDisconnect):
             while True:
                 message = await self._websocket.receive()
@@ -103,11 +129,9 @@ class Connection:
                     return
                 self._heard_at = time.monotonic()
                 text = message.get("text")
-                session.receive(text if text is not None else message["bytes"])
+                await session.take(text if text is not None else message["bytes"])
                 if session.ended:
                     await asyncio.Event().wait()  # the writer closes, which ends us
-                # Messages that came together are handed over without a wait: a flood of them is not to stop all others.
-                await asyncio.sleep(0)
 
     async def _write(self) -> None:
         # A client that is gone is the reader's to notice.
@@ -133,14 +157,14 @@ class Connection:
         await self._closed.wait()
         await asyncio.sleep(_CLOSE_GRACE_S)
 
-    async def _watch(self, session: Session) -> None:
-        """Closes whoever does not say who it is, and version-3 clients that fall silent."""
+    async def _watch(self, session: Served) -> None:
+        """Closes whoever does not say who it is, and whoever falls silent where that is not waited for."""
         await asyncio.sleep(_AUTH_DEADLINE_S)
         if not session.authenticated:
             session.turn_away("authentication_required")
         while self._idle_timeout_s > 0:
             idle_s = time.monotonic() - self._heard_at
-            if session.protocol_version == 3 and idle_s >= self._idle_timeout_s:
+            if session.closes_when_idle and idle_s >= self._idle_timeout_s:
                 self.close(CLOSE_IDLE, "idle")
             await asyncio.sleep(max(0.05, min(self._idle_timeout_s - idle_s, self._idle_timeout_s)))
         await asyncio.Event().wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import itertools
 import math
@@ -102,6 +103,17 @@ class Session:
     @property
     def protocol_version(self) -> int:
         return 3 if isinstance(self._version, Version3) else 2
+
+    @property
+    def closes_when_idle(self) -> bool:
+        """Version 2 knows no pings, and its clients may say nothing for hours."""
+        return self.protocol_version == 3
+
+    async def take(self, data: str | bytes) -> None:
+        """One frame from the client, for its connection."""
+        self.receive(data)
+        # Messages that came together are handed over without a wait: a flood of them is not to stop all others.
+        await asyncio.sleep(0)
 
     def receive(self, data: str | bytes) -> None:
         """One frame from the client."""

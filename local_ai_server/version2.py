@@ -16,7 +16,7 @@ from local_ai_server.session_settings import SessionSettings
 from local_ai_server.settings import Settings
 from local_ai_server.speech_stream import SpeechStream
 from local_ai_server.switchboard import Switchboard
-from local_ai_server.version2_speech import Version2Speech
+from local_ai_server.turns.utterance_streams import UtteranceStreams
 from voice_wire.audio import MULAW_8K, AudioFormat
 from voice_wire.messages import (
     Audio,
@@ -75,7 +75,9 @@ class Version2:
             on_utterance=self._take_utterance,
             on_error=self._refuse,
         )
-        self._speech = Version2Speech(switchboard, max_utterance_s=settings.max_utterance_s, on_text=self._tell_partial)
+        self._speech = UtteranceStreams(
+            switchboard, max_utterance_s=settings.max_utterance_s, on_text=self._tell_partial
+        )
         self._conversation = Conversation(session_key, switchboard=switchboard, own=own)
         self._on_result: Request | None = None
         """Answers the latest `tool_result`."""
@@ -147,7 +149,7 @@ class Version2:
         )
 
     def _take_utterance(self, heard: Utterance) -> None:
-        stream = self._speech.ended(heard)
+        stream = self._speech.ended(heard.pcm, heard.rate_hz, n_told=heard.n_told)
         if stream.full:
             message = "too much speech waits to be transcribed, the end of an utterance was left out; send it as spoken"
             self._refuse(ProtocolError("message_too_large", message, request_id=heard.request_id))

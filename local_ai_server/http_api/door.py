@@ -19,11 +19,12 @@ BODY_DEADLINE_S: Final = 120.0
 _CLOSE: Final = {"Connection": "close"}
 """The rest of the body is not read."""
 
-_REFUSED: Final[dict[Refusal, tuple[int, str]]] = {
+REFUSED: Final[dict[Refusal, tuple[int, str]]] = {
     "browser": (403, "requests with an Origin header come from web pages, which are not served"),
     "host": (403, "a server without LOCAL_WS_AUTH_TOKEN is asked as localhost or 127.0.0.1 only"),
     "token": (401, "send the server's LOCAL_WS_AUTH_TOKEN as Authorization: Bearer … or X-API-Key: …"),
 }
+"""Status and message."""
 
 
 class Door:
@@ -44,7 +45,7 @@ class Door:
         headers = Headers(scope=scope)
         refusal = self._access.refusal(scope["path"], headers)
         if refusal is not None:
-            status, message = _REFUSED[refusal]
+            status, message = REFUSED[refusal]
             challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
             answer = error_response(message, code=f"refused_{refusal}", status=status, headers=challenge)
             await answer(scope, receive, send)
