@@ -42,6 +42,8 @@ class Measured:
     errors: Counter[str] = field(default_factory=Counter)
     """By the server's code; `connection` where that was lost or not had, `silent` where no answer came."""
     last_error: str = ""
+    empty_answers: int = 0
+    """Of a model that had nothing to say: there was no first token to wait for."""
 
     def add(self, name: str, value: float | None) -> None:
         if value is not None:
@@ -146,6 +148,7 @@ async def _call(session: Session, plan: Plan, number: int, measured: Measured, o
         question = ChatMessage(role="user", content=heard or _QUESTION)
         answered = await Answer(session, speaks=speaks, sampling=sampling_of(options)).get((plan.system, question))
         measured.add("llm_first_token_ms", answered.first_token_ms)
+        measured.empty_answers += not answered.text
         measured.add("tts_first_audio_ms", answered.tts_first_audio_ms)
         if stt_ms is not None and answered.first_audio_ms is not None:
             measured.add("turn_ms", stt_ms + answered.first_audio_ms)
@@ -187,6 +190,8 @@ def _report(measured: Measured, *, n: int, at_once: int, took_s: float, missing:
         say(f"of {prompt} tokens of the prompt, {cold} were in the cache at first and {cached} the second time")
     for reason in missing:
         say(f"not measured: {reason}")
+    if measured.empty_answers:
+        say(f"{measured.empty_answers} answers were empty: they have no first token")
     errors = sum(measured.errors.values())
     say(f"{n} calls, {at_once} at a time, {took_s:.1f} s, {errors} errors")
     if errors:
@@ -196,7 +201,7 @@ def _report(measured: Measured, *, n: int, at_once: int, took_s: float, missing:
         for name, row in figures.items()
     }
     line = {"client": "bench", "n": n, "c": at_once, "seconds": round(took_s, 2), "errors": dict(measured.errors)}
-    say(json.dumps(line | {"figures": rounded}))
+    say(json.dumps({**line, "empty_answers": measured.empty_answers, "figures": rounded}))
 
 
 if __name__ == "__main__":

@@ -238,6 +238,16 @@ async def test_the_bench_measures_what_there_is(run_client):
     assert set(json_line(out)["figures"]) == {"connect_ms", "stt_final_ms", "tts_first_audio_ms"}
 
 
+async def test_answers_of_no_words_are_told_and_no_errors(run_client):
+    services = speaking_services()
+    services.llm.answer = lambda method, args, body: ([], {"finish_reason": "stop", "completion_tokens": 0})
+    async with serving(services) as url:
+        status, out, _ = await run_client(bench.main, "--url", url, "--short")
+    assert status == 0
+    assert json_line(out)["empty_answers"] == 2
+    assert "turn_ms" not in json_line(out)["figures"]
+
+
 async def test_errors_are_counted_by_kind_and_fail_the_bench(run_client):
     services = speaking_services()
     services.llm.error = WorkerDied("it ended")
