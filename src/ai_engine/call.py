@@ -56,6 +56,7 @@ from ai_engine.conversation.decisions import (
     FallBack,
     HangUp,
     KeysTyped,
+    MessageTaken,
     RunTool,
     Say,
     Transfer,
@@ -75,6 +76,8 @@ from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
 from ai_engine.media.recorder import Recorder
 from ai_engine.media.transport import MediaTransport
+from ai_engine.messages.call_messages import CallMessages
+from ai_engine.messages.desk import MessageDesk
 from ai_engine.provider_steering import steer
 from ai_engine.providers.provider import (
     AgentAudio,
@@ -86,7 +89,7 @@ from ai_engine.providers.provider import (
 )
 from ai_engine.providers.services import ProviderFactory
 from ai_engine.recording_setup import Action, act, press_key, recording_for
-from ai_engine.tools.call_hooks import AfterCalls, look_up_all
+from ai_engine.tools.call_hooks import AfterCalls, CallFacts, look_up_all
 from ai_engine.tools.registry import Toolbox, ToolServices
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import ToolCallScope
@@ -151,6 +154,8 @@ class CallServices:
     """The tools of the configuration."""
     after_calls: AfterCalls = field(default_factory=AfterCalls)
     """What is still to be delivered of calls that have ended."""
+    messages: MessageDesk | None = None
+    """None: no messages can be left."""
     format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
     """Told of each call's context and format, so that what is said often can be rendered in it."""
 
@@ -187,6 +192,7 @@ class Call:
         self._pump: asyncio.Task[None] | None = None
         self._semantic: SemanticEndOfTurn | None = None
         self._tools: CallTools | None = None
+        self._messages: CallMessages | None = None
         self._caller_leg = CallerLeg(services.ari, start.channel.id)
         self.keys = KeyRequests(self._to_conversation)
         """For whoever needs digits that the caller types."""
@@ -372,6 +378,7 @@ class Call:
         self._factory = services.factories[context.provider]
         provider = self._factory.create(info, context, no_information=texts.no_information)
         self._provider = provider
+        self._messages = self._message_taker(facts)
         scope = ToolCallScope(
             call_id=self.call_id,
             context=self.context_name,
@@ -382,6 +389,8 @@ class Call:
             line=self.control,
             variables=texts.variables,
             collect_keys=self.keys.collect,
+            secrets=self.keys,
+            messages=self._messages,
         )
         self._tools = CallTools(runner, scope, provider, self._to_conversation)
         starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")
@@ -402,6 +411,20 @@ class Call:
     def _tool_runner(self, context: Context) -> ToolRunner:
         """For the tools that the context allows; no other can be run in this call."""
         return ToolRunner(self._services.toolbox.allowed(context.tools), on_done=self._report.tool_ran)
+
+    def _message_taker(self, facts: CallFacts) -> CallMessages | None:
+        """Once the line is open."""
+        desk, transport = self._services.messages, self._line.transport
+        if desk is None or transport is None:
+            return None
+        return CallMessages(
+            desk,
+            self._to_conversation,
+            facts,
+            rate_hz=transport.pcm_rate_hz,
+            line_format=self._audio_format,
+            report=self._report,
+        )
 
     async def _start_provider(self, provider: Provider, info: CallInfo) -> ProviderError | None:
         """The failure, rather than raising it: a caller who has been answered hears an apology first."""
@@ -503,6 +526,15 @@ class Call:
                 if self._semantic is not None:
                     self._semantic.note(decision)
                 self._steer(self._provider, decision)
+            elif self._provider is not None and self._messages is not None and self._messages.taking:
+                self._end_message(self._messages, self._provider, decision)
+
+    def _end_message(self, messages: CallMessages, provider: Provider, decision: Decision) -> None:
+        """The caller is gone: of a message that he left the last words are still transcribed."""
+        if isinstance(decision, MessageTaken):
+            messages.ended(decision)
+        else:
+            steer(provider, decision, self._caller_audio)
 
     def _turn_may_be_over(self, turn: int, revision: int, probability: float) -> None:
         self._to_conversation(
@@ -521,6 +553,8 @@ class Call:
                 self._tools.carry_out(decision)
             case KeysTyped():
                 self.keys.ended(decision)
+            case MessageTaken() if self._messages is not None:
+                self._messages.ended(decision)
             case HangUp(reason):
                 self._log.info("agent_hangs_up", reason=reason)
                 self.finish(Outcome.AGENT_HUNG_UP)
@@ -581,6 +615,8 @@ class Call:
     async def _give_back(self, outcome: Outcome) -> None:
         """Everything this call made, in the order that leaves no sound and no event behind."""
         self.keys.call_over()
+        if self._messages is not None and self._media is not None:
+            await self._tried(self._messages.finish())
         await self._tried(self.control.close(caller_is_there=outcome not in _WITHOUT_CALLER))
         if self._media is not None:  # first: Asterisk waits for an AudioSocket that a fault left without ticks
             await self._tried(self._media.close())
@@ -606,6 +642,8 @@ class Call:
             goes_to = self._transfer_to
         hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}
         await self._tried(self._line.close(hang_up=hang_up, fallback=goes_to))
+        if self._messages is not None:
+            await self._tried(self._messages.close())
         if self._tools is not None:
             await self._tried(self._tools.close())
         self._lane.release()

@@ -89,6 +89,13 @@ class CallReport:
         elif self._notes is not None:
             self._notes.moment("not_transferred", f"{to}: {result.value}")
 
+    def message(self, file: str, seconds: float) -> None:
+        """For the history and the live events: the caller has left a message; its words are a turn of his."""
+        self._log.info("message_left", file=file, seconds=round(seconds, 1))
+        self._publish("message", file=file, seconds=round(seconds, 1))
+        if self._notes is not None:
+            self._notes.moment("message", f"{file or 'not recorded'}: {seconds:.1f} s")
+
     def recorded(self, file: Path) -> None:
         """For the history: where the recording is, or will be once it is complete."""
         if self._notes is not None:

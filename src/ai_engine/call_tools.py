@@ -62,7 +62,7 @@ class CallTools:
         """What that tool put off is due."""
         later = self._later.pop(decision.tool_call_id, None)
         if later is not None:
-            self._spawn(self._carry_out(later), f"later-{self._scope.call_id}")
+            self._spawn(self._carry_out(later, decision.tool_call_id), f"later-{self._scope.call_id}")
 
     async def close(self) -> None:
         """The call is over. What still runs may end in its time, or is cancelled. Lets go of the call."""
@@ -89,10 +89,12 @@ class CallTools:
             return CarryOut(tool_call_id)
         return result.then
 
-    async def _carry_out(self, later: Later) -> None:
+    async def _carry_out(self, later: Later, tool_call_id: str) -> None:
         self._log.info("tool_carried_out", what=later.what)
         try:
-            await later.run()
+            told = await later.run()
+            if told is not None:
+                self._to_conversation(lambda conversation, _now: conversation.tool_told(tool_call_id, told))
         except Exception:  # noqa: BLE001 - the root of a task: the call goes on
             self._log.exception("tool_broke", what=later.what)
 

@@ -39,6 +39,8 @@ from ai_engine.media.echo import guards_for
 from ai_engine.media.line_registry import LineParts, lines_from
 from ai_engine.media.pacer import MediaLoop, prefer_this_thread, settle_interpreter
 from ai_engine.media.ports import RtpPorts
+from ai_engine.messages.desk import make_desk
+from ai_engine.messages.spool import Spool
 from ai_engine.metrics import Metrics
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.provider import ProviderError
@@ -97,7 +99,9 @@ class Engine:
         self._guard_echo = {choice: guards_for(choice) for choice in echo_choices}
         ports = settings.media.ports
         self._ports = RtpPorts(ports.first, ports.last, host=settings.media.bind)
-        self._history = make_history(settings, self.metrics)
+        self._after_calls = AfterCalls(self._spool("after-calls"), on_done=self._delivered)
+        self._messages = make_desk(settings, self._spool("messages"), self._delivered)
+        self._history = make_history(settings, self.metrics, self._delete_of_call)
         self._http = HttpApi(
             self,
             self.metrics,
@@ -190,6 +194,18 @@ class Engine:
             call.finish(Outcome.FELL_BACK)
         await self._calls_ended(5.0)
 
+    def _spool(self, kind: str) -> Spool:
+        """Of this engine alone: others may share the folder."""
+        return Spool(self._settings.state_folder / "outbox" / self._ids.instance / kind)
+
+    def _delivered(self, tool: str, how: str) -> None:
+        self.metrics.after_calls.labels(tool, how).inc()
+
+    def _delete_of_call(self, call_id: str) -> int:
+        """What of a call lies elsewhere than in the history; returns the files of messages. Blocks."""
+        self._after_calls.delete_call(call_id)
+        return self._messages.delete_call(call_id) if self._messages is not None else 0
+
     def _report(self, call_id: str) -> CallReport:
         notes = self._history.notes(call_id) if self._history is not None else None
         return CallReport(call_id, self.metrics, self.live, notes)
@@ -235,9 +251,13 @@ class Engine:
         self.metrics.watch_local_servers(self._local_servers)
         owned.push_async_callback(self._tool_clients.close)
         owned.push_async_callback(self._toolbox.stop)
-        after_calls = AfterCalls(on_done=lambda tool, how: self.metrics.after_calls.labels(tool, how).inc())
-        owned.push_async_callback(after_calls.stop)
+        owned.push_async_callback(self._after_calls.stop)
+        if self._messages is not None:
+            owned.push_async_callback(self._messages.stop)
         await self._toolbox.start()
+        await self._after_calls.resume(self._toolbox.after_call_hook)
+        if self._messages is not None:
+            await self._messages.start(self._toolbox.message_taker)
         self._factories = {
             name: make_factory(name, provider.kind, provider.options, shared)
             for name, provider in settings.providers.items()
@@ -262,7 +282,8 @@ class Engine:
             answer_timeout_s=settings.calls.answer_timeout_s,
             report=self._report,
             toolbox=self._toolbox,
-            after_calls=after_calls,
+            after_calls=self._after_calls,
+            messages=self._messages,
             turn_ending=turn_ending,
             recorder=self._recorder,
             voice_levels=VoiceLevels(settings.media.agent_level_dbfs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ai_engine.media.recording_folder import RecordingFolder
@@ -12,8 +13,13 @@ if TYPE_CHECKING:
     from ai_engine.call_history.history import CallHistory
 
 
-def make_history(settings: Settings, metrics: Metrics) -> CallHistory | None:
-    """None where none is kept. Raises `ConfigError` for a database that cannot be."""
+def make_history(
+    settings: Settings, metrics: Metrics, also_delete: Callable[[str], int] = lambda call_id: 0
+) -> CallHistory | None:
+    """None where none is kept. Raises `ConfigError` for a database that cannot be.
+
+    `also_delete` deletes what else there is of a call, and returns how many files it was.
+    """
     if not settings.history.enabled:
         return None
     # SQLAlchemy and Alembic take 30 MB, which nobody should pay for nothing.
@@ -25,4 +31,5 @@ def make_history(settings: Settings, metrics: Metrics) -> CallHistory | None:
         engine_app=settings.asterisk.app,
         recordings=RecordingFolder(settings.recording.folder),
         metrics=metrics,
+        also_delete=also_delete,
     )

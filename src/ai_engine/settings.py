@@ -225,6 +225,19 @@ class RecordingSettings(Section):
     """A power failure costs no more than so much of a call. 0: what the system has not written by itself."""
 
 
+class MessageSettings(Section):
+    """Messages that callers leave (the tool `leave_message`), as WAV files (docs/tools.md)."""
+
+    folder: Path = Path("messages")
+    """One folder a day is made in it. Only the engine's user can read what it makes."""
+    keep_days: float = Field(default=30.0, ge=0)
+    """Older messages are deleted, at the start and each hour, delivered or not. 0: never."""
+    keep_mb: float = Field(default=0.0, ge=0)
+    """The oldest are deleted as long as all of them together are larger. 0: no limit."""
+    min_free_mb: float = Field(default=100.0, ge=0)
+    """With less room on the disk none is recorded, and only its words are passed on. 0: as long as there is any."""
+
+
 class HistorySettings(Section):
     """What became of each call, in a database (docs/call-history.md)."""
 
@@ -332,6 +345,7 @@ class Settings(Section):
     asterisk: AsteriskSettings = AsteriskSettings()
     media: MediaSettings = MediaSettings()
     recording: RecordingSettings = RecordingSettings()
+    messages: MessageSettings = MessageSettings()
     history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()
     local: LocalServerSettings = LocalServerSettings()
@@ -346,7 +360,7 @@ class Settings(Section):
     contexts_folder: Path = Path("config/contexts")
     models_folder: Path = Path("models")
     state_folder: Path = Path("var")
-    """Rendered speech and other things that can be made again."""
+    """Rendered speech, which can be made again, and `outbox`: what is still to be delivered of calls."""
 
     _environment: dict[str, str] = PrivateAttr(default_factory=dict)
 

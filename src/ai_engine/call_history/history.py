@@ -40,6 +40,7 @@ class CallHistory:
         engine_app: str,
         recordings: RecordingFolder,
         metrics: Metrics,
+        also_delete: Callable[[str], int] = lambda call_id: 0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         url = settings.url.get_secret_value()
@@ -50,7 +51,7 @@ class CallHistory:
             self.store = HistoryStore(url)
         except ValueError as error:
             raise ConfigError(f"history.url (ENGINE_HISTORY_URL): {error}") from None
-        self.pages = CallPages(self.store, recordings)
+        self.pages = CallPages(self.store, recordings, also_delete)
         self._engine_app = engine_app
         self._kept = Kept(words=settings.transcripts, arguments=settings.tool_arguments)
         self._metrics = metrics

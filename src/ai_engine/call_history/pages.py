@@ -26,7 +26,14 @@ _EXPORTS: Final = {"json": "application/json", "csv": "text/csv"}
 class CallPages:
     """One engine's."""
 
-    def __init__(self, store: HistoryStore, recordings: RecordingFolder) -> None:
+    def __init__(
+        self,
+        store: HistoryStore,
+        recordings: RecordingFolder,
+        also_delete: Callable[[str], int] = lambda call_id: 0,
+    ) -> None:
+        """`also_delete` deletes what else there is of a call, such as messages; returns how many files it was."""
+        self._also_delete = also_delete
         self._store = store
         self._recordings = recordings
 
@@ -84,6 +91,7 @@ class CallPages:
         files = 0
         for call_id in call_ids:
             files += await asyncio.to_thread(self._recordings.delete_call, call_id)
+            files += await asyncio.to_thread(self._also_delete, call_id)
             await self._store.delete_call(call_id, wipe=False)
         if call_ids and not await self._store.wipe():
             log.info("history_not_wiped", why="it is being read; tried again within the hour")

@@ -443,6 +443,11 @@ class Conversation:
         if not self._ended:
             self._follow_ups.done(done, now)
 
+    def tool_told(self, tool_call_id: str, text: str) -> None:
+        """What came of a tool that had put something off: the model is told that from now on."""
+        if not self._ended:
+            self.history.tool_result(tool_call_id, text)
+
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
-from ai_engine.conversation.decisions import Decision, Forget, MessageEnd, MessageTaken
+from ai_engine.conversation.decisions import CallerTurn, Decision, Forget, MessageEnd, MessageTaken
 from ai_engine.conversation.recovery import Say
 from ai_engine.conversation.turns import ReplyKind, Utterance
 from ai_engine.media.transport import MediaTransport
@@ -86,7 +86,10 @@ class _State(Enum):
 
 
 class MessageTaking:
-    """One message. Emits `Forget` and `MessageTaken`, once; `Transcribe` and `SendAudio` through the caller's floor."""
+    """One message. Emits `Forget`, a `CallerTurn` and `MessageTaken`, once.
+
+    `Transcribe` and `SendAudio` go through the caller's floor.
+    """
 
     def __init__(
         self,
@@ -328,6 +331,8 @@ class MessageTaking:
         if self._sound is not None:
             self._sound.end(discard=not kept)
         self._state = _State.OVER
+        if kept and tokens(text):
+            self._emit(CallerTurn(max(turn for turn, _ in self._parts), text, now))
         whole = self._transcribes and not self._lost_words
         self._emit(MessageTaken(self.request.id, self._end, kept, text if kept else "", whole, self._spoken_s))
 

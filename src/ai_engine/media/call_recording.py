@@ -80,8 +80,11 @@ class CallRecording:
         *,
         put: Callable[[Item], None],
         allowed: Callable[[float], bool],
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`put` hands an item to the writer and never blocks. Nothing is kept before `allowed`, asked five times a
+        """`on_closed` is called by the writer when it has let go of the file, or will write none.
+
+        `put` hands an item to the writer and never blocks. Nothing is kept before `allowed`, asked five times a
         second, says so; from then on it is not asked.
         """
         self.call_id = call_id
@@ -93,6 +96,9 @@ class CallRecording:
         """By the writer."""
         self.path: Path | None = None
         """Where it is written or was kept; the writer's."""
+        self.seconds = 0.0
+        """Of the file, once it is closed; the writer's."""
+        self.on_closed = on_closed
         self._put = put
         self._allowed = allowed
         self._begun = False

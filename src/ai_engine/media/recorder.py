@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import structlog
@@ -40,15 +40,19 @@ class Recorder:
         self,
         folder: RecordingFolder,
         *,
+        channels: Literal[1, 2] = 2,
         sync_s: float = 10.0,
         on_outcome: Callable[[Outcome], None] = lambda _outcome: None,
         on_deleted: Callable[[int], None] = lambda _count: None,
     ) -> None:
-        """`sync_s`: of sound, after which the disk is waited for (power loss costs no more); 0 leaves it to the system.
+        """`channels` 1: the caller alone, as messages are.
+
+        `sync_s`: of sound, after which the disk is waited for (power loss costs no more); 0 leaves it to the system.
 
         `on_outcome` and `on_deleted` are called on the recorder's threads.
         """
         self._folder = folder
+        self._channels: Literal[1, 2] = channels
         self._sync_s = sync_s
         self._on_outcome = on_outcome
         self._on_deleted = on_deleted
@@ -70,9 +74,13 @@ class Recorder:
         agent_format: AudioFormat,
         *,
         allowed: Callable[[float], bool] = lambda _now: True,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> CallRecording:
-        """A call's recording; it begins when `allowed` (asked on the media thread, five times a second) says so."""
-        return CallRecording(call_id, rate_hz, agent_format, put=self._queue.put, allowed=allowed)
+        """A call's recording; it begins when `allowed` (asked on the media thread, five times a second) says so.
+
+        `on_closed` is called on the writer's thread when the file is closed, or when there will be none.
+        """
+        return CallRecording(call_id, rate_hz, agent_format, put=self._queue.put, allowed=allowed, on_closed=on_closed)
 
     def start(self) -> None:
         self._writer = threading.Thread(target=self._write, name="recorder", daemon=True)
@@ -115,7 +123,7 @@ class Recorder:
                 case Block(caller=caller, agent=agent):
                     recording.written_blocks += 1
                     if (writing := self._live.get(recording)) is not None:
-                        writing.file.write(_interleaved(recording, caller, agent))
+                        writing.file.write(_sound(recording, caller, agent, self._channels))
                         if self._sync_s and writing.file.seconds - writing.synced_s >= self._sync_s:
                             writing.synced_s = writing.file.seconds
                             writing.file.sync()
@@ -134,7 +142,7 @@ class Recorder:
         if lacking:
             self._drop(recording, "no_room", lacking)
             return
-        recording.path, file = self._folder.begin(recording.call_id, recording.rate_hz)
+        recording.path, file = self._folder.begin(recording.call_id, recording.rate_hz, self._channels)
         self._live[recording] = _Writing(file)
         _log.info("recording_began", call_id=recording.call_id, file=recording.path.name)
 
@@ -155,7 +163,9 @@ class Recorder:
         seconds = round(writing.file.seconds, 2) if writing is not None else 0.0
         file = "" if discard else recording.path.name
         _log.info("recording_ended", call_id=recording.call_id, file=file, seconds=seconds, discarded=discard)
+        recording.seconds = seconds
         self._on_outcome("discarded" if discard else "kept")
+        recording.on_closed()
 
     def _drop(self, recording: CallRecording, outcome: Outcome, reason: str) -> None:
         """End a recording that cannot go on; what there is of it is kept."""
@@ -170,7 +180,9 @@ class Recorder:
             except OSError as error:
                 reason = f"{reason}; {error}"
         _log.error("recording_dropped", call_id=recording.call_id, outcome=outcome, reason=reason, seconds_kept=seconds)
+        recording.seconds = seconds
         self._on_outcome(outcome)
+        recording.on_closed()
 
     # --- the other ----------------------------------------------------------------------------------------------------
 
@@ -189,10 +201,12 @@ class Recorder:
                 return
 
 
-def _interleaved(recording: CallRecording, caller: Frames, agent: Frames) -> bytes:
-    """Both sides as stereo PCM16, little-endian."""
+def _sound(recording: CallRecording, caller: Frames, agent: Frames, channels: int) -> bytes:
+    """Both sides as stereo PCM16, little-endian; with one channel the caller's."""
     rate_hz, agent_format = recording.rate_hz, recording.agent_format
     left = decode(_joined(caller, bytes(2 * rate_hz * FRAME_MS // 1000)), "linear16")
+    if channels == 1:
+        return left.astype("<i2").tobytes()
     right: Pcm = decode(_joined(agent, agent_format.silence(FRAME_MS)), agent_format.encoding)
     if agent_format.sample_rate_hz != rate_hz:
         right = resample(right, agent_format.sample_rate_hz, rate_hz)

@@ -59,16 +59,18 @@ class RecordingFolder:
         keep_days: float = 0,
         keep_mb: float = 0,
         min_free_mb: float = 0,
+        section: str = "recording",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Zero switches a rule off."""
+        """Zero switches a rule off. `section` is that of the settings which has the rules."""
+        self._section = section
         self._folder = folder
         self._keep_s = keep_days * _DAY_S
         self._keep_bytes = keep_mb * _MB
         self._min_free_bytes = min_free_mb * _MB
         self._wall_clock = wall_clock
 
-    def begin(self, call_id: str, rate_hz: int) -> tuple[Path, WavFile]:
+    def begin(self, call_id: str, rate_hz: int, channels: int = 2) -> tuple[Path, WavFile]:
         """A new file for that call, still a `.part`. Raises `OSError`, and `ValueError` for an id that is no name."""
         if not _CALL_ID.fullmatch(call_id):
             raise ValueError(f"call id {call_id!r} cannot be part of a file name")
@@ -83,7 +85,7 @@ class RecordingFolder:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             day.mkdir(mode=0o700, exist_ok=True)
             with contextlib.suppress(FileExistsError, FileNotFoundError):
-                return path, WavFile(path, rate_hz)
+                return path, WavFile(path, rate_hz, channels)
         raise FileExistsError(f"{day} has {_MOST_NAMES} recordings of this call and second")
 
     def end(self, path: Path) -> Path:
@@ -113,7 +115,7 @@ class RecordingFolder:
         free = shutil.disk_usage(self._folder).free
         if free >= self._min_free_bytes:
             return ""
-        return f"{free / _MB:.0f} MB are free, recording.min_free_mb asks for {self._min_free_bytes / _MB:.0f}"
+        return f"{free / _MB:.0f} MB are free, {self._section}.min_free_mb asks for {self._min_free_bytes / _MB:.0f}"
 
     def sweep(self) -> Swept:
         """Mend what a killed writer left, then delete what is too old and, oldest first, what is too much."""

@@ -88,6 +88,15 @@ class WavFile:
         os.pwrite(self._handle, wav_header(self._rate_hz, self._channels, self.data_bytes), 0)
 
 
+def wav_seconds(path: Path) -> float:
+    """How long a complete file of `WavFile` is. Raises `OSError`, and `ValueError` for one that is none."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if len(head) < HEADER_BYTES or not any(sizes := _FORMAT.unpack(head[HEADER_BYTES - _FORMAT.size :])[5:6]):
+        raise ValueError(f"{path.name} is no recording of ours")
+    return (path.stat().st_size - HEADER_BYTES) / int(sizes[0])
+
+
 def mend(path: Path) -> bool:
     """Make the header of a file that `WavFile` left behind fit what is there; False if somebody still writes it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ai_engine.conversation.key_input import KeyRequest
 from ai_engine.providers.components.options import Options, read_options
@@ -33,12 +33,21 @@ class AskKeysOptions(BaseModel):
     """The pause after the last key that ends the input; absent: as the context says."""
     secret: bool = False
     """True: the model is told how many digits were typed and not which; they are kept nowhere."""
+    keep_as: str = Field(default="", pattern=r"^([a-z][a-z0-9_]{0,40})?$")
+    """With `secret: true`: until the call ends, `http` tools may send the digits as {secret_…} of this name."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AskKeysOptions:
+        if self.keep_as and not self.secret:
+            raise ValueError("`keep_as` is for secret keys: add `secret: true`")
+        return self
 
 
 class AskKeys:
     def __init__(self, name: str, options: AskKeysOptions) -> None:
         self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS)
         self.timeout_s = options.first_key_s + _SPARE_S
+        self._keep_as = options.keep_as
         self._request = KeyRequest("", options.max_keys, options.first_key_s, options.wait_s, options.secret)
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:
@@ -46,6 +55,8 @@ class AskKeys:
             raise ToolFailed("This telephone line has no keypad.")
         typed = await call.collect_keys(self._request)
         if typed.keys is not None and typed.keys.digits:
+            if self._keep_as and call.secrets is not None:
+                call.secrets.keep(self._keep_as, typed.keys.digits)
             shown = typed.keys.shown if typed.keys.secret else typed.keys.digits
             return ToolResult(f"The caller typed {shown}.")
         if typed.how == "spoke":

@@ -2,40 +2,33 @@
 
 Before: look-ups, all at once, that make variables `{lookup_…}` for its texts; the caller hears ringing meanwhile, no
 longer than the context's `before_call_s`, and what has not come by then has its default. After: the record of the call
-goes to webhooks and e-mail, off the call's clock, tried again a few times. What is still waiting when the engine stops
-is tried for a moment and then given up; nothing of it is kept on the disk.
+goes to webhooks and e-mail, off the call's clock, tried again a few times. Until it is done it is kept on the disk:
+what is still waiting when the engine stops is tried again at its next start.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
 
+from ai_engine.messages.outbox import MAX_WAITING, RETRY_DELAYS_S, STOP_WITHIN_S, Delivery, DeliveryFailed, Outbox
+from ai_engine.messages.spool import Spool
+
 log = structlog.get_logger(__name__)
 
-RETRY_DELAYS_S: Final = (2.0, 10.0, 60.0, 300.0)
-"""After each failed try; then it is given up."""
-MAX_WAITING: Final = 500
-"""Deliveries at one time, those between two tries included; more are dropped."""
-_AT_ONCE: Final = 4
-_STOP_WITHIN_S: Final = 5.0
 AFTER_CALL_VARIABLES: Final = frozenset(
     {"summary", "transcript", "turns", "outcome", "duration_s", "began_at", "ended_at"}
 )
 """What `CallRecord.values` adds to a call's own variables."""
 
 
-class HookFailed(Exception):
+class HookFailed(DeliveryFailed):
     """What was to be done before or after a call could not be; the message says why and holds no secrets."""
-
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +43,10 @@ class CallFacts:
     language: str
     variables: Mapping[str, str] = field(default_factory=dict)
     """Its template variables so far, those of the dialplan among them."""
+
+    def content(self) -> dict[str, Any]:
+        """As JSON keeps it: what makes the same facts again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"variables": dict(self.variables)}
 
     def values(self) -> dict[str, Any]:
         """By the names that templates know them by."""
@@ -82,6 +79,23 @@ class CallRecord:
     began_at: datetime
     ended_at: datetime
     turns: tuple[Spoken, ...]
+
+    def content(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        times = {"began_at": self.began_at.isoformat(), "ended_at": self.ended_at.isoformat()}
+        turns = [asdict(turn) for turn in self.turns]
+        return {"call": self.call.content(), "outcome": self.outcome, "turns": turns} | times
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> CallRecord:
+        """Of what `content` made. Raises `KeyError`, `TypeError` and `ValueError`."""
+        return cls(
+            CallFacts(**content["call"]),
+            content["outcome"],
+            datetime.fromisoformat(content["began_at"]),
+            datetime.fromisoformat(content["ended_at"]),
+            tuple(Spoken(**turn) for turn in content["turns"]),
+        )
 
     def transcript(self) -> str:
         """A line a turn."""
@@ -169,69 +183,73 @@ class AfterCalls:
 
     def __init__(
         self,
+        spool: Spool | None = None,
         *,
         delays_s: Sequence[float] = RETRY_DELAYS_S,
         max_waiting: int = MAX_WAITING,
-        stop_within_s: float = _STOP_WITHIN_S,
+        stop_within_s: float = STOP_WITHIN_S,
         on_done: Callable[[str, str], None] = lambda name, outcome: None,
     ) -> None:
-        """`on_done` is told name and outcome (delivered, failed, dropped) of each."""
-        self._delays_s = tuple(delays_s)
-        self._max_waiting = max_waiting
-        self._stop_within_s = stop_within_s
-        self._on_done = on_done
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        """`spool`: where they are until they are done; None: what an engine that stops has not done is lost.
+
+        `on_done` is told name and outcome (delivered, failed, dropped) of each.
+        """
+        self._outbox = Outbox(
+            "after_call",
+            spool,
+            delays_s=delays_s,
+            max_waiting=max_waiting,
+            stop_within_s=stop_within_s,
+            on_done=on_done,
+        )
 
     @property
     def waiting(self) -> int:
         """Deliveries that are not done."""
-        return len(self._tasks)
+        return self._outbox.waiting
 
     def call_ended(self, record: CallRecord, hooks: Iterable[tuple[str, AfterCall]]) -> None:
         """Have `record` delivered by the hooks, each by its name; returns at once."""
         for name, hook in hooks:
-            if len(self._tasks) >= self._max_waiting:
-                log.error("after_call_dropped", call_id=record.call.call_id, hook=name, waiting=len(self._tasks))
-                self._on_done(name, "dropped")
-                continue
-            task = asyncio.create_task(self._deliver(name, hook, record), name=f"after-call-{record.call.call_id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._outbox.add(_Telling(name, hook, record).delivery())
+
+    async def resume(self, hooks: Callable[[str], AfterCall | None]) -> None:
+        """Take up what an engine before this one had not done; `hooks` knows the hook of each name."""
+
+        def of(content: Mapping[str, Any]) -> Delivery | None:
+            name = str(content["hook"])
+            hook = hooks(name)
+            if hook is None:
+                return None
+            return _Telling(name, hook, CallRecord.from_content(content["record"]), content["summary"]).delivery()
+
+        await self._outbox.resume(of)
 
     async def stop(self) -> None:
-        """A moment for what is under way, then the end of it. Idempotent."""
-        if not self._tasks:
-            return
-        tasks = tuple(self._tasks)
-        _, left = await asyncio.wait(tasks, timeout=self._stop_within_s)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if left:
-            log.error("after_calls_given_up", deliveries=len(left))
+        """A moment for what is under way; the rest waits for the next start. Idempotent."""
+        await self._outbox.stop()
 
-    async def _deliver(self, name: str, hook: AfterCall, record: CallRecord) -> None:
-        facts = {"call_id": record.call.call_id, "hook": name}
-        try:
-            summary: str | None = None
-            for delay_s in (*self._delays_s, None):
-                try:
-                    async with self._room:
-                        if summary is None:
-                            summary = await hook.summary(record) if hook.summary is not None else ""
-                        await hook.after_call(record, summary)
-                except HookFailed as error:
-                    if delay_s is None or not error.retryable:
-                        log.error("after_call_failed", **facts, error=str(error))  # noqa: TRY400 - it says why
-                        self._on_done(name, "failed")
-                        return
-                    log.warning("after_call_retried", **facts, error=str(error), in_s=delay_s)
-                    await asyncio.sleep(delay_s)
-                else:
-                    log.info("after_call_done", **facts)
-                    self._on_done(name, "delivered")
-                    return
-        except Exception:  # root of a task: other deliveries go on
-            log.exception("after_call_broke", **facts)
-            self._on_done(name, "failed")
+    def delete_call(self, call_id: str) -> int:
+        """Nothing more of that call is to be kept on the disk, or sent. Blocks on the disk."""
+        return self._outbox.delete_call(call_id)
+
+
+class _Telling:
+    """One hook that is told of one call, with one summary however often it is tried."""
+
+    def __init__(self, name: str, hook: AfterCall, record: CallRecord, summary: str | None = None) -> None:
+        self._name = name
+        self._hook = hook
+        self._record = record
+        self._summary = summary
+
+    def delivery(self) -> Delivery:
+        return Delivery(self._record.call.call_id, self._name, self._send, self._content)
+
+    def _content(self) -> Mapping[str, Any]:
+        return {"hook": self._name, "record": self._record.content(), "summary": self._summary}
+
+    async def _send(self) -> None:
+        if self._summary is None:
+            self._summary = await self._hook.summary(self._record) if self._hook.summary is not None else ""
+        await self._hook.after_call(self._record, self._summary)

@@ -1,4 +1,4 @@
-"""`email`: sends what was said to the office, after the call or when the model is asked to pass a message on.
+"""`email`: sends what was said to the office: after the call, when the model is asked to, or a message that was left.
 
 Sender and recipients are the configuration's alone. What callers say stands in the subject, as one line, and in the
 body, as plain text; no header and no address is made of it.
@@ -6,13 +6,16 @@ body, as plain text; no header and no address is made of it.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import aiosmtplib
@@ -20,6 +23,7 @@ import structlog
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ai_engine.config_file import ConfigError
+from ai_engine.messages.voice_message import VoiceMessage
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.settings import is_loopback
 from ai_engine.templates import CALL_VARIABLES
@@ -89,6 +93,8 @@ class EmailOptions(BaseModel):
     """False: the e-mail after a call has the summary alone."""
     summary: SummaryOptions | None = None
     """Who makes the summary; absent: there is none."""
+    max_attachment_mb: float = Field(default=10.0, ge=0, le=100)
+    """A message that a caller has left is attached as a WAV file up to this size; else the e-mail names the file."""
     timeout_s: float = Field(default=20.0, gt=0, le=120)
 
     @model_validator(mode="after")
@@ -168,11 +174,35 @@ class Email:
         if self._options.transcript:
             parts.append(f"Transcript\n{record.transcript() or 'Nothing was said.'}")
         email = self._email(record.values(summary), "\n\n".join(parts) + "\n")
-        # The same each time it is tried, so that a mail server that got it twice can tell.
-        domain = parseaddr(self._options.sender)[1].rpartition("@")[2]
-        email["Message-ID"] = f"<{call.call_id}.{self._name}@{domain}>"
-        email["Date"] = format_datetime(record.ended_at)
+        self._identify(email, call.call_id, record.ended_at)
         await self._send(email)
+
+    async def deliver_message(self, message: VoiceMessage, sound: Path) -> None:
+        """Raises `HookFailed`."""
+        call = message.call
+        facts = _facts(
+            ("From", call.caller_name, call.caller_number),
+            ("Called", call.dialed_number),
+            ("Left", f"{message.left_at:%Y-%m-%d %H:%M:%S %z}"),
+            ("Lasts", f"{message.seconds:.0f} seconds"),
+            ("File", message.file),
+        )
+        content = await asyncio.to_thread(_read, sound, round(self._options.max_attachment_mb * 1e6))
+        notes = [] if message.whole else ["Not all of it could be transcribed."]
+        if content is None:
+            notes.append("The recording is not attached: it is too large, or was deleted.")
+        body = "\n\n".join([facts, message.transcript or "(no words were understood)", *notes])
+        email = self._email(message.values(), body + "\n")
+        if content is not None:
+            email.add_attachment(content, maintype="audio", subtype="wav", filename=Path(message.file).name)
+        self._identify(email, message.id, message.left_at)
+        await self._send(email)
+
+    def _identify(self, email: EmailMessage, id: str, at: datetime) -> None:
+        """The same each time it is tried, so that a mail server that got it twice can tell."""
+        domain = parseaddr(self._options.sender)[1].rpartition("@")[2]
+        email["Message-ID"] = f"<{id}.{self._name}@{domain}>"
+        email["Date"] = format_datetime(at)
 
     def _email(self, values: Mapping[str, Any], body: str) -> EmailMessage:
         email = EmailMessage(SMTP)
@@ -236,6 +266,16 @@ def _facts(*lines: tuple[str, ...]) -> str:
     """`name: values`, a line each, where there are any."""
     rows = [(name, " ".join(value for value in values if value)) for name, *values in lines]
     return "\n".join(f"{name}: {' '.join(value.split())}" for name, value in rows if value)
+
+
+def _read(file: Path, most_bytes: int) -> bytes | None:
+    """None where it is larger, or is not there any more. Blocks."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(most_bytes + 1)
+    except OSError:
+        return None
+    return content if len(content) <= most_bytes else None
 
 
 def _clean(text: str, keep: str = "") -> str:

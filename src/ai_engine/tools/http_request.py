@@ -7,9 +7,12 @@ followed, no proxy of the environment used, no cookie kept; answers have a limit
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import aiohttp
@@ -18,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
 from ai_engine.config_file import ConfigError
+from ai_engine.messages.voice_message import MESSAGE_VARIABLES, VoiceMessage
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.templates import CALL_VARIABLES
 from ai_engine.tools.call_hooks import AFTER_CALL_VARIABLES, CallFacts, CallRecord, HookFailed
@@ -34,6 +38,7 @@ from ai_engine.tools.request_template import (
     one_line,
 )
 from ai_engine.tools.tool import ToolCallScope, ToolFailed, ToolResult, ToolSpec
+from ai_engine.tools.webhook_signature import signer_from
 from outbound_guard.connector import guarded_connector
 from outbound_guard.destination import USUAL_PORTS, Allowed, Destination, DestinationRefused
 
@@ -49,6 +54,12 @@ _HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}$"
 _FORBIDDEN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade"})
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_THERE: Final = "(not there)"
+TYPED_PREFIX: Final = "secret_"
+"""Of the variables of what `ask_keys` keeps: {secret_pin}; {secret_keys} is what was typed secretly last."""
+_REPEATED_DIGITS: Final = 3
+"""Fewer stand in any text by chance."""
+_SOUND: Final = "message_sound"
+_MOST_SOUND_BYTES: Final = 20_000_000
 
 HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
 LookupName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$")]
@@ -82,6 +93,8 @@ class HttpOptions(BaseModel):
     """Their values where the look-up fails or finds nothing; else they are empty."""
     summary: SummaryOptions | None = None
     """For `after_call`: who makes the summary."""
+    signature: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """The environment variable with a key that both sides know: requests are signed with it (Standard Webhooks)."""
     allow_private: list[str] = Field(default_factory=list)
     """Names, addresses and networks that may be reached though they are not public."""
     ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=lambda: sorted(USUAL_PORTS))
@@ -121,7 +134,9 @@ class HttpRequest:
         headers = frozenset[str]().union(*(text.variables for text in self._headers.values()))
         self.variables = self._url.variables | in_body | headers
         """Those that the request names."""
+        self._secrets = frozenset(name for name in in_body | headers if name.startswith(TYPED_PREFIX))
         self._check(what, self.variables)
+        self._signer = signer_from(what, options.signature, services.environment)
         self.summary = checked_summary(options.summary, services, what)
         self.spec = ToolSpec(name, f"Sends a request to {self._destination.host}.", options.parameters)
         self.timeout_s = options.timeout_s
@@ -131,8 +146,13 @@ class HttpRequest:
         given = frozenset(properties) if isinstance(properties, Mapping) else frozenset()
         if taken := sorted(given & (_OF_THE_CALL | AFTER_CALL_VARIABLES)):
             raise ConfigError(f"{what}: `parameters`: {taken[0]} is a variable of the call; choose another name")
-        known = given | _OF_THE_CALL | AFTER_CALL_VARIABLES
-        for name in sorted(used - known):
+        if exposed := sorted(name for name in self._url.variables if name.startswith(TYPED_PREFIX)):
+            raise ConfigError(
+                f"{what}: `url` holds {{{exposed[0]}}}, and addresses are kept in logs on the way: send secret keys in "
+                "`body` or `headers`"
+            )
+        known = given | _OF_THE_CALL | AFTER_CALL_VARIABLES | MESSAGE_VARIABLES
+        for name in sorted(used - known - self._secrets):
             if not _FROM_ELSEWHERE.match(name):
                 raise ConfigError(f"{what}: unknown variable {{{name}}}; there are {', '.join(sorted(known))}")
         for header in (*self._options.headers, *self._options.keys):
@@ -145,11 +165,23 @@ class HttpRequest:
     # --- in the call --------------------------------------------------------------------------------------------------
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:
-        values = {**arguments, **_of_scope(call)}
+        secrets = await self._secrets_of(call)
+        values = {**arguments, **_of_scope(call), **secrets}
         status, body = await self._exchange(values, self._options.body)
         if (told := self._options.on_status.get(status)) is not None:
             return ToolResult(told)
-        return ToolResult(self._told(body))
+        return ToolResult(_without(secrets.values(), self._told(body)))
+
+    async def _secrets_of(self, call: ToolCallScope) -> dict[str, str]:
+        """What the caller has typed secretly, by its variable. Raises `ToolFailed` where he has not."""
+        found: dict[str, str] = {}
+        for variable in sorted(self._secrets):
+            name = variable.removeprefix(TYPED_PREFIX)
+            digits = await call.secrets.digits(name) if call.secrets is not None else ""
+            if not digits:
+                raise ToolFailed(f"nothing was done: the caller has not typed the {name.replace('_', ' ')} yet")
+            found[variable] = digits
+        return found
 
     def _told(self, body: bytes) -> str:
         options = self._options
@@ -185,13 +217,28 @@ class HttpRequest:
 
     async def after_call(self, record: CallRecord, summary: str) -> None:
         """Raises `HookFailed`."""
-        values = record.values(summary)
+        await self._tell(record.values(summary), f"{record.call.call_id}.{self._name}")
+
+    async def deliver_message(self, message: VoiceMessage, sound: Path) -> None:
+        """Raises `HookFailed`."""
+        values = message.values()
+        if _SOUND in self.variables:
+            try:
+                values[_SOUND] = await asyncio.to_thread(_base64, sound)
+            except OSError as error:
+                raise HookFailed(f"the recording cannot be read: {error.strerror or 'it is too large'}") from None
+        await self._tell(values, f"{message.id}.{self._name}")
+
+    async def _tell(self, values: Mapping[str, Any], id: str) -> None:
+        """A webhook; without a body of its own it tells all `values`. Raises `HookFailed`."""
+        if self._secrets:
+            raise HookFailed("it needs secret keys, which are kept nowhere but in the call itself")
         body = self._options.body
         if body is None and self._options.method != "GET":
             body = {name: f"{{{name}}}" for name in sorted(values)}
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                await self._exchange(values, body)
+                await self._exchange(values, body, id=id)
         except TimeoutError:
             raise HookFailed("no answer in time", retryable=True) from None
         except RequestFailed as error:
@@ -199,8 +246,11 @@ class HttpRequest:
 
     # --- the exchange -------------------------------------------------------------------------------------------------
 
-    async def _exchange(self, values: Mapping[str, Any], body: Any) -> tuple[int, bytes]:
-        """Status and body of an answer that can be used. Raises `RequestFailed`, whose message holds no secrets."""
+    async def _exchange(self, values: Mapping[str, Any], body: Any, *, id: str = "") -> tuple[int, bytes]:
+        """Status and body of an answer that can be used. Raises `RequestFailed`, whose message holds no secrets.
+
+        `id` tells the receiver that it has had this before; empty: it has not.
+        """
         try:
             url = self._url.fill(values)
         except ValueRefused as error:
@@ -214,6 +264,8 @@ class HttpRequest:
         if body is not None:
             data = json.dumps(fill_json(body, values), default=str).encode()
             headers["Content-Type"] = "application/json"
+        if self._signer is not None:
+            headers |= self._signer.headers(id or uuid.uuid4().hex, data or b"")
         try:
             async with self._session().request(
                 self._options.method,
@@ -296,6 +348,20 @@ def _as_json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise RequestFailed("the server's answer is no JSON", retryable=False) from None
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    """`text` without digits that a server repeats."""
+    for digits in secrets:
+        text = text.replace(digits, "****") if len(digits) >= _REPEATED_DIGITS else text
+    return text
+
+
+def _base64(file: Path) -> str:
+    """Blocks. Raises `OSError`, also for a file that is too large to be sent so."""
+    if file.stat().st_size > _MOST_SOUND_BYTES:
+        raise OSError
+    return base64.b64encode(file.read_bytes()).decode()
 
 
 def _is_plain(value: Any) -> bool:

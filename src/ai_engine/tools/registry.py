@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from ai_engine.config_file import ConfigError
+from ai_engine.messages.voice_message import TakesMessages
 from ai_engine.providers.clients import SharedClients
 from ai_engine.providers.components.options import Options, choose
 from ai_engine.tools import (
@@ -24,6 +25,7 @@ from ai_engine.tools import (
     extension_status,
     hang_up,
     http_request,
+    leave_message,
     mcp_server,
     send_dtmf,
 )
@@ -57,6 +59,7 @@ TOOLS: Final[dict[str, ToolFactory]] = {
     "extension_status": extension_status.make,
     "hang_up": hang_up.make,
     "http": http_request.make_http_request,
+    "leave_message": leave_message.make,
     "mcp": mcp_server.make_mcp_server,
     "send_dtmf": send_dtmf.make,
 }
@@ -95,6 +98,23 @@ class Toolbox:
             if not isinstance(made, ToolSource):
                 _check(made.spec, f"tools.{name}")
             self._made[name] = made
+        for name, made in self._made.items():
+            if isinstance(made, leave_message.LeaveMessage):
+                self._check_takers(name, made.deliver_to)
+
+    def _check_takers(self, name: str, takers: Iterable[str]) -> None:
+        for taker in takers:
+            if self.message_taker(taker) is None:
+                there = [name for name, made in self._made.items() if isinstance(made, TakesMessages)]
+                told = f"there are {', '.join(there)}" if there else "there is none"
+                raise ConfigError(
+                    f"tools.{name}.options: `deliver_to`: {taker!r} is no tool of kind `email` or `http`; {told}"
+                )
+
+    def message_taker(self, name: str) -> TakesMessages | None:
+        """Who delivers messages by that name."""
+        made = self._made.get(name)
+        return made if isinstance(made, TakesMessages) else None
 
     async def start(self) -> None:
         """Connects the sources."""
@@ -140,6 +160,11 @@ class Toolbox:
         """Those that are told of a call after it, each with its name."""
         found: list[tuple[str, object]] = [(name, self._made.get(name)) for name in names]
         return [(name, made) for name, made in found if isinstance(made, AfterCall)]
+
+    def after_call_hook(self, name: str) -> AfterCall | None:
+        """Who is told of calls by that name."""
+        made: object = self._made.get(name)
+        return made if isinstance(made, AfterCall) else None
 
     @property
     def dialplan_variables(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ai_engine.conversation.decisions import Ending, KeysTyped
 from ai_engine.conversation.key_input import KeyRequest
+from ai_engine.messages.wish import MessageOutcome, MessageWish
 from ai_engine.tools.call_control import CallControl
 from voice_core.history import Message
 
@@ -44,7 +45,8 @@ class ToolSpec:
 class Later:
     """A follow-up that is no end of the call: `run` is awaited on the control loop when what is said was heard."""
 
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[str | None]]
+    """May return what the model is told from then on in place of the result's `text`."""
     what: str
     """For logs, and what the model is told if the caller talks over the sentence before it: "the briefing"."""
 
@@ -71,6 +73,26 @@ class ToolFailed(Exception):
     """Raised by a tool that cannot do what was asked; the message goes to the model, so no secrets in it."""
 
 
+class SecretDigits(Protocol):
+    """The secret keys of one call. What they are goes into requests, and into no result, log or exception."""
+
+    def keep(self, name: str, digits: str) -> None:
+        """Until the call ends; typed anew, they replace those before."""
+
+    async def digits(self, name: str) -> str:
+        """Empty: none were typed."""
+
+
+class LeavesMessages(Protocol):
+    """Takes messages in one call."""
+
+    async def take(self, wish: MessageWish) -> MessageOutcome:
+        """Ask for a message, record it, and have it delivered. To be called when the agent has nothing to say."""
+
+    def say(self, text: str, *, hang_up: bool = False) -> None:
+        """Something to tell the caller of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCallScope:
     """What a tool may know of the call it is run for."""
@@ -90,6 +112,10 @@ class ToolCallScope:
     """What was said so far: of the agent's only what was heard."""
     collect_keys: Callable[[KeyRequest], Awaitable[KeysTyped]] | None = None
     """Waits for the caller's next keys; None where there are none."""
+    secrets: SecretDigits | None = None
+    """What he typed that nobody may see; None where there are no keys."""
+    messages: LeavesMessages | None = None
+    """Has the caller leave a message; None where none can be kept."""
 
 
 class Tool(Protocol):
