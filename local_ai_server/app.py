@@ -10,8 +10,11 @@ from local_ai_server.connection import Connection
 from local_ai_server.http_api.answers import explain_errors
 from local_ai_server.http_api.chat import chat_routes
 from local_ai_server.http_api.chat_sessions import ChatSessions
+from local_ai_server.http_api.document import describe
 from local_ai_server.http_api.door import Door
+from local_ai_server.http_api.health import health_route
 from local_ai_server.http_api.models_list import Models, model_routes
+from local_ai_server.http_api.speech import speech
 from local_ai_server.metrics import ServerMetrics
 from local_ai_server.model_changes import ModelChanges
 from local_ai_server.places import Places
@@ -25,7 +28,7 @@ log = structlog.get_logger(__name__)
 def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     """The application. The caller closes `app.state.chat_sessions` once nothing is served any more, stops the
     switchboard's workers (it started them) and then closes `app.state.model_changes`."""
-    app = FastAPI(title="Parley local AI server", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Parley local AI server", docs_url=None, redoc_url=None)
     metrics = ServerMetrics(switchboard)
     places = Places(settings.max_sessions)
     metrics.sessions.set_function(lambda: places.sessions)
@@ -34,6 +37,8 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     changes = app.state.model_changes = ModelChanges(switchboard, system_prompt=settings.llm_system_prompt)
     models = Models(switchboard)
     chats = app.state.chat_sessions = ChatSessions(switchboard)
+    app.include_router(speech(settings, switchboard, metrics))
+    app.include_router(health_route(switchboard))
     app.include_router(model_routes(models))
     app.include_router(chat_routes(switchboard, metrics, models=models, sessions=chats))
 
@@ -79,6 +84,7 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
             places.leave(connection)
             await session.close()
 
+    describe(app)
     app.websocket("/")(serve)
     app.websocket("/ws")(serve)
     return app

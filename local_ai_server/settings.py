@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from local_ai_server.backends.backend import Backend, Kind
 from local_ai_server.backends.options import BackendOptions, OptionsError, Word, variable
 from local_ai_server.backends.registry import BACKENDS
 from local_ai_server.llm_modes import READY_SETS, LlmMode, variables_of
+from outbound_guard.destination import Allowed
 
 _CLIENT_VARIABLES: Final = frozenset({"LOCAL_WS_URL"})
 """Of the engine and the tools: where they find this server."""
@@ -32,6 +42,18 @@ class SettingsError(ValueError):
 
 Limit = Annotated[int, AfterValidator(lambda limit: limit or sys.maxsize)]
 """0: none."""
+
+
+def _destinations(value: object) -> object:
+    return tuple(entry.strip() for entry in value.split(",") if entry.strip()) if isinstance(value, str) else value
+
+
+def _reachable(entries: tuple[str, ...]) -> tuple[str, ...]:
+    Allowed.parse(entries)
+    return entries
+
+
+Destinations = Annotated[tuple[str, ...], BeforeValidator(_destinations), AfterValidator(_reachable)]
 
 
 class Settings(BaseModel):
@@ -60,6 +82,10 @@ class Settings(BaseModel):
     """Over HTTP, served at once; 0: any number."""
     max_http_body_bytes: Limit = variable("LOCAL_HTTP_MAX_BODY_BYTES", default=32 * 1024 * 1024, ge=0)
     """Of one HTTP request: a recording to transcribe, mostly."""
+    max_http_audio_s: float = variable("LOCAL_HTTP_MAX_AUDIO", default=3600.0, gt=0, le=86_400)
+    """Seconds of one recording to transcribe over HTTP, however small its file."""
+    http_fetch_allowed: Destinations = variable("LOCAL_HTTP_FETCH_ALLOW", default=())
+    """Hosts, addresses and networks, separated by commas, that /transcribe/url may ask though they are not public."""
     max_utterance_s: float = variable("LOCAL_MAX_UTTERANCE", default=120.0, gt=0)
 
     mode: Annotated[Literal["auto", "full", "minimal"], Word] = variable("LOCAL_AI_MODE", default="auto")
