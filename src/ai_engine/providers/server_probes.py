@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_EVERY_S: Final = 3.0
 PROBE_TIMEOUT_S: Final = 3.0
-_WHILE_DOWN: Final = Backoff(base_s=1.0, cap_s=15.0)
+_WHILE_DOWN: Final = Backoff(base_s=1.0, cap_s=8.0)
 
 
 class ServerProbes:
