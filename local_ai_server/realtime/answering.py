@@ -134,7 +134,7 @@ class Answering:
         if wanted is None or (wanted.tool_choice == "auto" and (not lines or lines[-1]["role"] != "user")):
             return False
         chosen = await choose(
-            self._switchboard.service("llm"),
+            self._switchboard.service("llm").deciding,
             messages=lines,
             message=wanted,
             session_key=self._key,

@@ -7,7 +7,7 @@ import binascii
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from local_ai_server.metrics import ServerMetrics
@@ -60,6 +60,7 @@ class RealtimeSession:
         model: str = "",
         dialect: Dialect = "released",
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`instructions`: until the client sends its own. `model`: what the client calls it; the one at work answers.
 
@@ -96,6 +97,7 @@ class RealtimeSession:
             client=client,
             on_end=self._respond_if_due,
             clock=clock,
+            sleep=sleep,
         )
         self._listening = Listening(
             self._config,

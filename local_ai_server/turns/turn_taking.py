@@ -37,7 +37,7 @@ class TurnRules:
 
 @dataclass(frozen=True, slots=True)
 class TurnBegan:
-    at_ms: float
+    at_ms: int
     """Where the speech begins; all times are milliseconds of the stream."""
 
 
@@ -45,12 +45,12 @@ class TurnBegan:
 class WordsWanted:
     """What has been said so far decides how long to wait: tell it by `words`."""
 
-    until_ms: float
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    at_ms: float
+    at_ms: int
     """The end of the last window with voice."""
 
 
@@ -101,11 +101,11 @@ class TurnTaking:
         if self._end is not None and self._asked:
             self._end.transcript(text)
 
-    def end(self) -> float:
+    def end(self) -> int:
         """The turn ends here, whatever is heard: where its last voice was, in milliseconds."""
         self._open = self._asked = False
         self._activity.reset()
-        return 1000 * self._activity.voiced_until
+        return round(1000 * self._activity.voiced_until)
 
     def _began(self, paused_ms: float) -> list[Change]:
         if self._end is not None:
@@ -116,7 +116,7 @@ class TurnTaking:
         if self._open:
             return []
         self._open = True
-        return [TurnBegan(1000 * self._activity.started_at)]
+        return [TurnBegan(round(1000 * self._activity.started_at))]
 
     def _paused(self, now: float) -> list[Change]:
         silent_ms = self._activity.pause_ms(now)
@@ -124,5 +124,5 @@ class TurnTaking:
             return [TurnEnded(self.end())]
         if self._end is not None and not self._asked and silent_ms >= _WORDS_AFTER_MS:
             self._asked = True
-            return [WordsWanted(1000 * self._activity.voiced_until)]
+            return [WordsWanted(round(1000 * self._activity.voiced_until))]
         return []
