@@ -16,6 +16,7 @@ SHORT = [
     pytest.param("media_profile", ["--short"], "media_profile", marks=pytest.mark.models),
     pytest.param("known_answers", ["--short"], "known_answers", marks=pytest.mark.models),
     pytest.param("agent_answers", ["--short"], "agent_answers", marks=pytest.mark.models),
+    pytest.param("answer_paths", ["--short"], "answer_paths", marks=pytest.mark.models),
     pytest.param("server_overhead", ["--short"], "server_overhead", marks=pytest.mark.models),
     pytest.param("hot_switch", ["--short"], "hot_switch", marks=pytest.mark.models),
     pytest.param("many_sessions", ["--short"], "many_sessions", marks=pytest.mark.models),
@@ -24,6 +25,12 @@ SHORT = [
     pytest.param("echo_map", ["--short"], "echo_map", marks=pytest.mark.models),
     pytest.param("turn_cut_offs", ["--short"], "turn_cut_offs", marks=pytest.mark.models),
     pytest.param("concealment_quality", ["--short"], "concealment_quality", marks=pytest.mark.models),
+    pytest.param(
+        "answer_path_calls",
+        ["--short"],
+        "answer_path_calls",
+        marks=[pytest.mark.models, pytest.mark.asterisk, pytest.mark.slow],
+    ),
     pytest.param("barge_in", ["--short"], "barge_in", marks=[pytest.mark.models, pytest.mark.asterisk]),
 ]
 
