@@ -24,6 +24,7 @@ from voice_wire.messages import (
     LlmToolRequest,
     LlmToolResponse,
     Ping,
+    ProtocolError,
     ServerMessage,
     Status,
     StatusResponse,
@@ -197,6 +198,8 @@ class Session:
                 self._deliver(await self._connection.receive())
         except ClientError as error:
             self._fail(error)
+        except ProtocolError as error:
+            self._fail(ClientError(f"the server sent what is not of the protocol: {error}"))
 
     async def stay(self) -> None:
         """Keeps the connection from being idle."""

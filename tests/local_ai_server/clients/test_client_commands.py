@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
 
 from local_ai_server import smoke_test_ws
 from local_ai_server.clients import bench, conversation, live, tool_regression, warmup
@@ -93,6 +94,22 @@ async def test_what_is_no_server_of_ours_is_said(run_client):
         status, _, errors = await run_client(warmup.main, "--url", url)
     assert status == 1
     assert "no local_ai_server at" in errors
+
+
+@pytest.mark.parametrize("sent", [b"short", '{"type": "done"}', "[]"])
+async def test_what_is_not_of_the_protocol_is_said_at_once(sent, run_client):
+    async def wrong(ws):
+        await ws.recv()
+        await ws.send('{"type": "auth_response", "status": "ok", "protocol_version": 3}')
+        await ws.recv()
+        await ws.send(sent)
+        await ws.wait_closed()
+
+    async with serve(wrong, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        status, _, errors = await run_client(warmup.main, "--url", url)
+    assert status == 1
+    assert "not of the protocol" in errors
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8765", "127.0.0.1:8765", "ws://", "ws://host:port"])
