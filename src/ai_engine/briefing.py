@@ -21,18 +21,29 @@ from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import GreetingMode, Phrases
 from ai_engine.conversation.decisions import (
+    AgentTurn,
     Decision,
     FallBack,
     HangUp,
     RunTool,
     Say,
+    Speculate,
+    Transcribe,
 )
 from ai_engine.conversation.set_answers import SetAnswer, SetAnswers
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.caller_audio import CallerAudioConverter
 from ai_engine.media.line_choice import LineChoice
 from ai_engine.provider_steering import steer
-from ai_engine.providers.provider import AgentAudio, AgentAudioDone, CallInfo, Provider, ProviderFailed
+from ai_engine.providers.provider import (
+    AgentAudio,
+    AgentAudioDone,
+    CallerSpeech,
+    CallInfo,
+    Provider,
+    ProviderEvent,
+    ProviderFailed,
+)
 from ai_engine.tools.telephony_sentences import sentence, words_of_decision
 from ai_engine.transfer import Happened
 from voice_core.set_phrases import SetPhrase, SetPhrases
@@ -97,6 +108,14 @@ class Briefing:
         self._media: CallMedia | None = None
         self._pump: asyncio.Task[None] | None = None
         self._caller_audio = CallerAudioConverter(8000)
+        self._opening_turn: int | None = None
+        """The turn in which he is told what it is about."""
+        self._told = False
+        """That turn's sound is there."""
+        self._heard = False
+        """And was heard to its end."""
+        self._too_early: set[tuple[int, int]] = set()
+        """Turns and revisions of what he said before: "yes?" on picking up is no answer."""
         self._parting = False
         self._closed = False
         self._log = log.bind(leg=leg_id)
@@ -222,15 +241,37 @@ class Briefing:
     async def _pump_events(self, provider: Provider, media: CallMedia) -> None:
         try:
             async for event in provider.events():
-                media.provider_event(event)
-        except Exception:  # noqa: BLE001 - root of the pump's task: the colleague hears an apology instead of nothing
+                self._look_at(event)
+                if isinstance(event, CallerSpeech) and self._is_too_early(event):
+                    media.provider_event(replace(event, text=""))
+                else:
+                    media.provider_event(event)
+        except Exception:  # noqa: BLE001 - root of the pump's task: nothing can be said to him any more
             self._log.exception("provider_events_failed")
-            media.provider_event(ProviderFailed(0, 0, "connection", "the provider's events broke off", retryable=True))
+            self._on_happened(Happened.BRIEFING_FAILED)
+
+    def _look_at(self, event: ProviderEvent) -> None:
+        """Who cannot be told what it is about would listen to nothing, and the caller wait for that."""
+        if isinstance(event, AgentAudioDone):
+            self._told = self._told or event.turn == self._opening_turn
+        elif isinstance(event, ProviderFailed):
+            self._log.warning("provider_failed", component=event.component, error=event.message, turn=event.turn)
+            if not self._told and event.turn in (0, self._opening_turn):
+                self._on_happened(Happened.BRIEFING_FAILED)
+
+    def _is_too_early(self, speech: CallerSpeech) -> bool:
+        return not self._heard or (speech.turn, speech.revision) in self._too_early
 
     def _carry_out(self, decisions: list[Decision]) -> None:
-        if self._provider is not None and not self._closed:
-            for decision in decisions:
-                self._steer(self._provider, decision)
+        if self._provider is None or self._closed:
+            return
+        heard = self._heard
+        for decision in decisions:
+            if isinstance(decision, AgentTurn) and decision.turn == self._opening_turn:
+                self._heard = True
+            elif isinstance(decision, Speculate | Transcribe) and not heard:  # in the tick of the end, too
+                self._too_early.add((decision.turn, decision.revision))
+            self._steer(self._provider, decision)
 
     def _steer(self, provider: Provider, decision: Decision) -> None:
         if steer(provider, decision, self._caller_audio):
@@ -248,6 +289,8 @@ class Briefing:
                 pass  # turns and states: of a conversation that is nobody's but theirs
 
     def _say(self, provider: Provider, decision: Say) -> None:
+        if self._opening_turn is None:
+            self._opening_turn = decision.turn
         if not decision.rendered_only:
             provider.say(decision.turn, decision.revision, decision.text)
             return

@@ -105,6 +105,7 @@ class BriefingOnPaper:
         self._on_happened(Happened.ACCEPTED if digit == "1" else Happened.DECLINED)
 
     def say_caller_is_gone(self) -> None:
+        self.done.append("tell")
         self._on_happened(Happened.PARTED)
 
     async def close(self) -> None:
@@ -266,6 +267,21 @@ async def test_who_leaves_for_the_dialplan_has_not_hung_up(held: Held) -> None:
     await held.ends(Result.TRANSFERRED, [*BEGUN, *JOINING], said=["<hold>"])
 
 
+async def test_who_leaves_for_the_dialplan_when_the_colleague_has_just_hung_up_has_not_hung_up_either(
+    held: Held,
+) -> None:
+    held.asterisk.slow = "POST /channels/c1/continue"
+    await held.consult()
+    held.callee(StasisStart)
+    held.callee(ChannelDtmfReceived, "1", 100)
+    await held.until([*BEGUN, *JOINING])
+    held.callee(ChannelHangupRequest)
+    assert held.caller(StasisEnd), "the dialplan gives him back to us in a call of its own"
+    assert not held.line.caller_in_stasis
+    held.asterisk.go_on.set()
+    await held.ends(Result.CALLEE_LEFT, [*BEGUN, *JOINING], said=["<hold>"])
+
+
 async def test_a_caller_who_hangs_up_at_the_merge(held: Held) -> None:
     held.asterisk.slow = "POST /channels/c1/continue"
     held.asterisk.answers[held.asterisk.slow] = AriNotFound(404, "POST", "/x", "Channel not found")
@@ -346,6 +362,33 @@ async def test_a_second_transfer_has_ids_of_its_own(held: Held) -> None:
     second = LEG.replace("callee1", "callee2")
     await held.until([*BEGUN, *BACK, *BEGUN[:-1], f"POST /channels/{second}"])
     await held.control.close(caller_is_there=True)
+
+
+async def test_a_colleague_is_told_by_the_briefing_that_the_caller_hung_up(held: Held) -> None:
+    await held.consult()
+    held.callee(StasisStart)
+    briefing = BriefingOnPaper.made[-1]
+    async with asyncio.timeout(PATIENCE_S):
+        while briefing.done[-1] != "begin":
+            await asyncio.sleep(0.005)
+    held.caller(ChannelHangupRequest)
+    await held.control.close(caller_is_there=False)
+    assert "tell" in briefing.done
+    assert held.asterisk.asked == [*BEGUN, HANG_UP]
+
+
+async def test_a_telephone_that_is_being_rung_when_all_is_cancelled_is_hung_up_on(held: Held) -> None:
+    held.asterisk.slow = f"POST /channels/{LEG}"
+    await held.consult()
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("consult-"))
+    task.cancel()
+    await asyncio.sleep(0)
+    assert HANG_UP not in held.asterisk.asked, "Asterisk would make it all the same, and nobody know of it"
+    held.asterisk.go_on.set()
+    await asyncio.wait((task,), timeout=PATIENCE_S)
+    assert held.asterisk.asked[-1] == HANG_UP
+    assert held.asking is not None
+    await asyncio.gather(held.asking, return_exceptions=True)
 
 
 async def test_of_a_caller_who_has_gone_nobody_is_asked(held: Held) -> None:

@@ -230,11 +230,17 @@ async def test_asterisk_is_lost_for_a_while_and_somebody_answers_meanwhile(excha
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("says", "accepts"), [("Yes, put them through.", True), ("No, not now.", False)])
-async def test_decided_by_voice(exchange: Exchange, says: str, accepts: bool) -> None:
-    words = await exchange.line(says)
+async def test_decided_by_voice_when_told_and_not_by_a_yes_on_picking_up(
+    exchange: Exchange, says: str, accepts: bool
+) -> None:
+    picking_up, words = await exchange.line("Yes? Hello?"), await exchange.line(says)
     async with scene(exchange) as at:
-        leg = await at.briefed()
-        await leg.wait_for_silence(500, PATIENCE_S)
+        leg = await at.rings()
+        await leg.answer()
+        await leg.play(picking_up).sent()
+        await leg.wait_for_agent(2500, PATIENCE_S)
+        await leg.wait_for_silence(700, PATIENCE_S)
+        assert "bicycle" in await exchange.words(leg.recording.agent)
         await leg.play(words).sent()
         if accepts:
             assert await at.ended() == "transferred"

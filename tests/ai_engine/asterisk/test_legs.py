@@ -49,6 +49,19 @@ async def test_a_leg_is_rung_for_the_caller(server: AriStandIn, ari: AriClient) 
     assert server.bodies == [{"variables": {"A": "1"}}]
 
 
+async def test_the_other_half_of_a_local_channel_has_no_id_of_ours(server: AriStandIn, ari: AriClient) -> None:
+    made = {"id": "x", "name": "Local/600@internal-1;1", "state": "Down"}
+    answer(server, "POST", "/channels/x", made)
+    await legs.originate(ari, "Local/600@internal/n", channel_id="x", app_args="leg", timeout_s=1)
+    assert server.requests[0][2]["otherChannelId"] == "other-x"
+
+
+async def test_an_answer_that_is_no_channel_is_an_error(server: AriStandIn, ari: AriClient) -> None:
+    answer(server, "POST", "/channels/x", {"name": 3})
+    with pytest.raises(AriError, match="unreadable answer"):
+        await legs.originate(ari, "PJSIP/6001", channel_id="x", app_args="", timeout_s=1)
+
+
 async def test_an_id_that_is_taken_is_a_conflict(server: AriStandIn, ari: AriClient) -> None:
     answer(server, "POST", "/channels/x", {"message": "Channel with given unique ID already exists"}, 409)
     with pytest.raises(AriConflict):
