@@ -1,4 +1,4 @@
-"""The call engine's own `openai` language model, by configuration only, against the server's `/v1`."""
+"""The call engine's own `openai` components, by configuration only, against the server's `/v1`."""
 
 import asyncio
 import json
@@ -9,12 +9,14 @@ from chat_server import TRANSFER, chooses, serving
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.providers.components.component import ComponentFailed, ToolWanted
 from ai_engine.providers.components.llm.openai import openai_language_model
+from ai_engine.providers.components.stt.openai import openai_speech_to_text
+from ai_engine.providers.components.tts.openai import openai_text_to_speech
 from ai_engine.providers.provider import CallInfo
 from ai_engine.providers.services import CallScope, Services
 from ai_engine.tools.tool import ToolSpec
 from tests.local_ai_server.fake_services import FakeServices
 from voice_core.history import Message, ToolUse
-from voice_wire.audio import MULAW_8K
+from voice_wire.audio import MULAW_8K, PCM_8K
 from voice_wire.messages import Sampling
 
 CALL = CallInfo("c1", "default", "You are Joe.", "en", None, MULAW_8K)
@@ -36,17 +38,22 @@ async def url(server):
 
 
 @pytest.fixture
-async def model(url, tmp_path):
+async def component(url, tmp_path):
     services = Services(
         "ws://127.0.0.1:1", "", RenderedSpeech(tmp_path), environment={"LOCAL_WS_AUTH_TOKEN": TOKEN, "WRONG": "x"}
     )
 
-    def make(**options):
+    def make(maker, **options):
         options = {"base_url": url, "key": "LOCAL_WS_AUTH_TOKEN", "timeout_s": 30, **options}
-        return openai_language_model(CallScope(CALL, services), options)
+        return maker(CallScope(CALL, services), options)
 
     yield make
     await services.clients.close()
+
+
+@pytest.fixture
+def model(component):
+    return lambda **options: component(openai_language_model, **options)
 
 
 async def answer(model, messages=QUESTION, *, tools=(), **sampling):
@@ -114,3 +121,18 @@ async def test_a_reply_that_nobody_wants_any_more_ends_in_the_model(server, mode
 async def test_a_wrong_token_is_told(model):
     with pytest.raises(ComponentFailed, match="set WRONG to a key that it accepts"):
         await model(key="WRONG").start()
+
+
+async def test_it_hears_by_the_same_door(component):
+    utterance = component(openai_speech_to_text).stream(1, lambda partial: None)
+    utterance.send(bytes((0, 32)) * 8_000)  # loud enough to be something
+    assert (await utterance.decode(speculative=False)).text.endswith("bytes")
+
+
+async def test_it_speaks_by_the_same_door(server, component):
+    server.tts.answer = lambda method, args, body: ([({"audio_ms": 500.0}, bytes(24_000))], {"audio_ms": 500.0})
+    voice = component(openai_text_to_speech)
+    async with voice.speak("Good day.", audio_format=PCM_8K, speculative=False) as output:
+        sound = b"".join([piece async for piece in output])
+    assert len(sound) == pytest.approx(8_000, rel=0.02)
+    assert server.tts.calls[0].args["text"] == "Good day."
