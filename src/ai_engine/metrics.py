@@ -145,7 +145,8 @@ class Metrics:
         """Show its servers from now on."""
 
         def changed(server: Server) -> None:
-            self.local_server_up.labels(server.label).set(server.state == "up")
+            if server.state != "unknown":
+                self.local_server_up.labels(server.label).set(server.state == "up")
             self.local_server_calls.labels(server.label).set(server.calls)
 
         fleet.watch(changed, lambda left: self.local_server_failovers.labels(left.label).inc())

@@ -18,8 +18,10 @@ from structlog.testing import capture_logs
 from ai_engine.contexts import Context
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.providers.components.component import ComponentFailed, SttTraits
-from ai_engine.providers.components.llm.chain import GO_ON
-from ai_engine.providers.components.llm.local import local_language_model
+from ai_engine.providers.components.llm.chain import GO_ON, ChainedLanguageModel
+from ai_engine.providers.components.llm.local import LocalLanguageModel, local_language_model
+from ai_engine.providers.components.local_failover import OverServers
+from ai_engine.providers.components.local_socket import LocalSocket, LocalSocketSettings
 from ai_engine.providers.components.stt.local import local_speech_to_text
 from ai_engine.providers.components.tts.local import local_text_to_speech
 from ai_engine.providers.provider import AgentAudioDone, AgentText, CallerSpeech, CallInfo
@@ -174,6 +176,20 @@ async def test_servers_that_refuse_us_are_named_with_the_reason():
         assert all(server.url in str(refused.value) for server in servers.all)
 
 
+async def test_a_call_that_ends_while_it_connects_is_on_no_server():
+    async with serving(2) as servers:
+        for server in servers.all:
+            server.responds.clear()
+        call = servers.call()
+        starting = asyncio.create_task(call.stt.start())
+        await until(lambda: any(server.of(Auth) for server in servers.all))
+        await call.stt.stop()
+        with pytest.raises(ComponentFailed, match="the call has ended"):
+            await starting
+        for server in servers.all:
+            server.responds.set()
+
+
 async def test_a_single_server_is_not_looked_at():
     async with serving(1) as servers:
         async with servers.call() as call:
@@ -310,10 +326,30 @@ async def test_a_server_that_answers_nothing_any_more_is_left():
     async with serving(2) as servers, servers.call() as call:
         at, other = servers.one_with_the_call()
         at.responds.clear()
-        assert await call.says() == "Hello."
+        with capture_logs() as lines:
+            assert await call.says() == "Hello."
+        (lost,) = [line for line in lines if line["event"] == "local server lost"]
+        assert lost["reason"] == "the server does not answer pings"
         assert len(other.of(LlmRequest)) == 1
         await until(lambda: servers.states()[servers.all.index(at)] == "down")
         at.responds.set()
+
+
+async def test_a_server_that_keeps_one_waiting_is_left_while_there_is_another():
+    """It answers pings: what is stuck is behind it."""
+    async with serving(2) as servers:
+        fleet = servers.services.local_servers().fleet
+        socket = LocalSocket(LocalSocketSettings(token=TOKEN), call_id="c1", fleet=fleet)
+        llm = LocalLanguageModel(socket)
+        impatient = ChainedLanguageModel(OverServers("llm", llm, socket, tries=2, patience_s=0.2))
+        await impatient.start()
+        at, _ = servers.one_with_the_call()
+        at.hold["llm"], at.reply = asyncio.Event(), ["", "Too late."]
+        async with impatient.reply(CHAT, sampling=GREEDY, speculative=False) as output:
+            assert "".join([piece async for piece in output]) == "Hello."
+        assert servers.states()[servers.all.index(at)] == "set_aside"
+        await until(lambda: not at.connections)
+        await impatient.stop()
 
 
 async def test_a_server_that_is_back_gets_new_calls_and_none_is_moved_back():

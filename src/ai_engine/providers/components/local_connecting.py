@@ -1,4 +1,4 @@
-"""The way into a local_ai_server: connecting, the token, and what the server says of itself."""
+"""The way into a local_ai_server: which one, connecting, the token, and what the server says of itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from ai_engine.providers.components.component import ComponentFailed
-from ai_engine.providers.server_fleet import Server
+from ai_engine.providers.server_fleet import Server, ServerFleet
 from voice_wire.messages import Auth, AuthResponse, Error, ProtocolError, ServerMessage, parse_server_message
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+_PATIENCE_WITH_OTHERS_S: Final = 1.5
+"""For a connection while there is another server to try."""
 
 
 class NotConnected(ComponentFailed):
@@ -26,7 +28,59 @@ class NotConnected(ComponentFailed):
         """Sessions a full one takes, where it says so."""
 
 
-async def connect_to(
+async def connect_to_one(
+    fleet: ServerFleet, *, token: str, call_id: str, timeout_s: float
+) -> tuple[Server, ClientConnection, AuthResponse]:
+    """A connection to the server that the fleet chooses, or to the next one that takes us: authenticated, of protocol
+    version 3. Whoever ends it tells the fleet (`leave`). Raises `ComponentFailed` where none takes us."""
+    failures: dict[Server, NotConnected] = {}
+    while (server := fleet.place(failures)) is not None:
+        others = len(failures) + 1 < len(fleet.servers)
+        patience_s = min(timeout_s, _PATIENCE_WITH_OTHERS_S) if others else timeout_s
+        try:
+            connection, welcome = await _connect_to(server, token=token, call_id=call_id, timeout_s=patience_s)
+        except NotConnected as failure:
+            failures[server] = failure
+            _not_taken(fleet, server, failure)
+        except asyncio.CancelledError:
+            fleet.leave(server)
+            raise
+        else:
+            fleet.works(server)
+            return server, connection, welcome
+    raise _none_serves(list(failures.values()))
+
+
+def _not_taken(fleet: ServerFleet, server: Server, failure: NotConnected) -> None:
+    fleet.leave(server)
+    if failure.how == "down":
+        fleet.doubted(server, str(failure))
+    elif failure.how == "full":
+        fleet.full(server, str(failure), failure.capacity)
+    else:
+        fleet.unusable(server, str(failure))
+
+
+def known_message(text: str) -> ServerMessage | None:
+    """None for one of a type that a newer server has. Raises `ProtocolError`."""
+    try:
+        return parse_server_message(text)
+    except ProtocolError as error:
+        if error.code == "unknown_type":
+            return None
+        raise
+
+
+def _none_serves(failures: Sequence[NotConnected]) -> ComponentFailed:
+    """What a call is told that no server took: the failure, or each of them."""
+    if len(failures) == 1:
+        return failures[0]
+    said = "; ".join(str(failure) for failure in failures)
+    retryable = any(failure.retryable for failure in failures)
+    return ComponentFailed("connection", f"no local_ai_server of LOCAL_WS_URL serves: {said}", retryable=retryable)
+
+
+async def _connect_to(
     server: Server, *, token: str, call_id: str, timeout_s: float
 ) -> tuple[ClientConnection, AuthResponse]:
     """An authenticated connection of protocol version 3 and the server's welcome. Raises `NotConnected`."""
@@ -66,25 +120,6 @@ async def connect_to(
             connection.transport.abort()
         raise
     return connection, welcome
-
-
-def known_message(text: str) -> ServerMessage | None:
-    """None for one of a type that a newer server has. Raises `ProtocolError`."""
-    try:
-        return parse_server_message(text)
-    except ProtocolError as error:
-        if error.code == "unknown_type":
-            return None
-        raise
-
-
-def none_serves(failures: Sequence[NotConnected]) -> ComponentFailed:
-    """What a call is told that no server took: the failure, or each of them."""
-    if len(failures) == 1:
-        return failures[0]
-    said = "; ".join(str(failure) for failure in failures)
-    retryable = any(failure.retryable for failure in failures)
-    return ComponentFailed("connection", f"no local_ai_server of LOCAL_WS_URL serves: {said}", retryable=retryable)
 
 
 async def _authenticate(connection: ClientConnection, where: str, auth: Auth) -> AuthResponse:

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ai_engine.providers.components.component import ComponentFailed, ComponentName, OnPartial, SttTraits
-from ai_engine.providers.components.local_connecting import NotConnected, connect_to, known_message, none_serves
+from ai_engine.providers.components.local_connecting import connect_to_one, known_message
 from ai_engine.providers.components.local_exchange import Exchange, Request
 from ai_engine.providers.server_fleet import Server, ServerFleet
 from voice_wire.messages import (
@@ -55,8 +55,6 @@ OUTBOX_MESSAGES: Final = 2048
 """More than this waiting to be written means that the server has stopped reading."""
 _STABLE_S: Final = 1.0
 """A connection that lasted so long was a good one: its end is no reason to wait before the next."""
-_PATIENCE_WITH_OTHERS_S: Final = 1.5
-"""For a connection while there is another server to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +263,12 @@ class LocalSocket:
             if self._attempt is None:
                 self._attempt = asyncio.get_running_loop().create_future()
             try:
-                server, connection = await self._connect()
+                server, connection, welcome = await connect_to_one(
+                    self._fleet,
+                    token=self._settings.token,
+                    call_id=self._call_id,
+                    timeout_s=self._settings.connect_timeout_s,
+                )
             except ComponentFailed as failure:
                 if not failure.retryable:
                     self._refused = failure
@@ -274,6 +277,7 @@ class LocalSocket:
                 pause_s = min(pause_s * 2, self._settings.backoff_most_s)
             else:
                 pause_s = self._settings.backoff_first_s
+                self._welcomed(welcome)
                 self._moved_to(server)
                 begun_s = clock()
                 reason = await self._serve(server, connection)
@@ -285,40 +289,6 @@ class LocalSocket:
                 async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):
                     await self._hurry.wait()
         self._settle(self._refused or ComponentFailed("connection", "the call has ended"))
-
-    async def _connect(self) -> tuple[Server, ClientConnection]:
-        """To the server that the fleet chooses, or the next one that takes us."""
-        failures: dict[Server, NotConnected] = {}
-        while (server := self._fleet.place(failures)) is not None:
-            others = len(failures) + 1 < len(self._fleet.servers)
-            timeout_s = self._settings.connect_timeout_s
-            try:
-                connection, welcome = await connect_to(
-                    server,
-                    token=self._settings.token,
-                    call_id=self._call_id,
-                    timeout_s=min(timeout_s, _PATIENCE_WITH_OTHERS_S) if others else timeout_s,
-                )
-            except NotConnected as failure:
-                failures[server] = failure
-                self._not_taken(server, failure)
-            except asyncio.CancelledError:
-                self._fleet.leave(server)
-                raise
-            else:
-                self._fleet.works(server)
-                self._welcomed(welcome)
-                return server, connection
-        raise none_serves(list(failures.values()))
-
-    def _not_taken(self, server: Server, failure: NotConnected) -> None:
-        self._fleet.leave(server)
-        if failure.how == "down":
-            self._fleet.doubted(server, str(failure))
-        elif failure.how == "full":
-            self._fleet.full(server, str(failure), failure.capacity)
-        else:
-            self._fleet.unusable(server, str(failure))
 
     def _welcomed(self, welcome: AuthResponse) -> None:
         if welcome.tts_voices:
