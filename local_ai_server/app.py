@@ -18,16 +18,18 @@ from local_ai_server.http_api.speech import speech
 from local_ai_server.metrics import ServerMetrics
 from local_ai_server.model_changes import ModelChanges
 from local_ai_server.places import Places
+from local_ai_server.realtime.route import add_realtime
 from local_ai_server.session import Session
 from local_ai_server.settings import Settings
 from local_ai_server.switchboard import Switchboard
+from local_ai_server.turns.speech_judge import SpeechJudges
 
 log = structlog.get_logger(__name__)
 
 
 def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     """The application. The caller closes `app.state.chat_sessions` once nothing is served any more, stops the
-    switchboard's workers (it started them) and then closes `app.state.model_changes`."""
+    switchboard's workers (it started them) and then closes `app.state.model_changes` and `app.state.judges`."""
     app = FastAPI(title="Parley local AI server", docs_url=None, redoc_url=None)
     metrics = ServerMetrics(switchboard)
     places = Places(settings.max_sessions)
@@ -37,6 +39,7 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     changes = app.state.model_changes = ModelChanges(switchboard, system_prompt=settings.llm_system_prompt)
     models = Models(switchboard)
     chats = app.state.chat_sessions = ChatSessions(switchboard)
+    judges = app.state.judges = SpeechJudges()
     app.include_router(speech(settings, switchboard, metrics))
     app.include_router(health_route(switchboard))
     app.include_router(model_routes(models))
@@ -85,6 +88,15 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
             await session.close()
 
     describe(app)
+    add_realtime(
+        app,
+        settings=settings,
+        switchboard=switchboard,
+        metrics=metrics,
+        places=places,
+        judges=judges,
+        changes=changes,
+    )
     app.websocket("/")(serve)
     app.websocket("/ws")(serve)
     return app

@@ -127,6 +127,7 @@ async def _serve(settings: Settings, switchboard: Switchboard, listener: socket.
         await app.state.chat_sessions.close()
         await switchboard.stop()
         await app.state.model_changes.close()
+        app.state.judges.close()
     _say("stopped")
     return 0
 

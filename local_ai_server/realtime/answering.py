@@ -64,8 +64,8 @@ class Answering:
 
     @property
     def active(self) -> Response | None:
-        """The response that is being made."""
-        return self._response
+        """The response that is being made: who has been told of its end may ask for the next at once."""
+        return self._response if self._response is not None and not self._response.ended else None
 
     @property
     def audible(self) -> bool:
@@ -111,7 +111,7 @@ class Answering:
         if self._playing is not None and self._playback.left_s(now) > 0:
             self._playing.heard_until(1000 * self._playback.heard_s(now))
         self._playback, self._playing = Playback(), None
-        response, request = self._response, self._request
+        response, request = self.active, self._request
         if response is None or request is None:
             return False
         self._response = self._request = None
