@@ -57,8 +57,10 @@ class Conversation:
         """Which tool answers; the tools are the message's, or the session's where it names none."""
         message = message.model_copy(update=self._left_open(message))
         async with self._one_answer:
+            llm = self._switchboard.deciding()
             answer = await decide(
-                self._switchboard.service("llm"),
+                llm,
+                deciding=llm.deciding,
                 messages=self._messages({"role": "user", "content": message.text}),
                 message=message,
                 session_key=self._key,

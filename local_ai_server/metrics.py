@@ -70,7 +70,7 @@ class _Workers:
         restarts = CounterMetricFamily("local_ai_worker_restarts", "Times the worker was restarted.", labels=labels)
         for service in self._switchboard.services:
             stats = service.link.stats()
-            names = (service.backend.kind, service.backend.name)
+            names = (service.label, service.backend.name)
             up.add_metric(names, float(service.ready))
             memory.add_metric(names, stats.rss_bytes)
             waiting.add_metric(names, service.waiting)

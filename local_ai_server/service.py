@@ -70,6 +70,10 @@ class Service:
         self.plan = plan
         self.successor: Service | None = None
         """What serves instead, once this is retired."""
+        self.label: str = backend.kind
+        """Of its figures: two services may be of one kind."""
+        self.decider: Service | None = None
+        """Of an LLM: another one that decides about tools (`tool_model`)."""
         self.queue = RequestQueue(backend.kind, slots=plan.concurrency, max_waiting=max_waiting, held_s=held_s)
         self.former_voices: frozenset[str] = frozenset()
         """Of TTS: voices of the services before it. Clients that name them have not heard of the switch yet."""
@@ -102,6 +106,11 @@ class Service:
     @property
     def ready(self) -> bool:
         return self.link.state == "ready"
+
+    @property
+    def deciding(self) -> Service:
+        """What decides about tools: the model for that where there is one and it is ready, else this one."""
+        return self.decider if self.decider is not None and self.decider.ready else self
 
     @property
     def waiting(self) -> int:

@@ -112,6 +112,13 @@ class Settings(BaseModel):
     vllm_model: str | None = variable("VLLM_MODEL")
     """As the vLLM server names it, with LLM_MODE=vllm."""
     llm_backend: Annotated[str, Word] = variable("LOCAL_LLM_BACKEND", default="llama_cpp")
+    llm_roles: Annotated[Literal["chat", "both", "tool"], Word] = variable("LOCAL_LLM_ROLES", default="chat")
+    """Which models there are: one that talks and decides about tools, one for each, or only one that decides."""
+    tool_llm_backend: Annotated[str, Word] | None = variable("LOCAL_TOOL_LLM_BACKEND")
+    """Of the model that decides about tools; as LOCAL_LLM_BACKEND where it is not set."""
+    tool_llm_model_path: Path | None = variable("LOCAL_TOOL_LLM_MODEL_PATH")
+    tool_llm_options: SecretStr = variable("LOCAL_TOOL_LLM_OPTIONS", default=SecretStr(""))
+    """Its engine's options that differ, as JSON by field name."""
     llm_system_prompt: str = variable(
         "LOCAL_LLM_SYSTEM_PROMPT",
         default="You are a friendly voice assistant on the phone. Answer in one or two short sentences.",

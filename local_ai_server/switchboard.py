@@ -22,6 +22,7 @@ from local_ai_server.settings import Settings
 from local_ai_server.switch_request import KINDS, SwitchRefused, Target, read_switch
 from local_ai_server.switch_steps import OnProgress, SwitchError, SwitchOptions
 from local_ai_server.switching import Switcher
+from local_ai_server.tool_model import LABEL, chat_machine, tool_service
 from model_worker.errors import WorkerUnavailable
 from model_worker.spec import Priority
 from voice_wire.messages import BackendChanged, ReloadResponse, SwitchModel, SwitchResponse
@@ -47,13 +48,22 @@ class Switchboard:
         settings: Settings | None = None,
         startup_errors: Mapping[Kind, str] | None = None,
         gpu: GpuMonitor | None = None,
+        tools: Service | None = None,
+        tools_error: str = "",
     ) -> None:
-        """`absent`: why nothing serves a kind; `startup_errors`: those of them that should be served."""
+        """`absent`: why nothing serves a kind; `startup_errors`: those of them that should be served.
+
+        `tools`: a second language model that decides about tools; `tools_error`: why it is missing.
+        """
         self.gpu = gpu or GpuMonitor()
         self._services = dict(services)
         self._absent = dict(absent)
         self._settings = settings or Settings()
         self._startup_errors = dict(startup_errors or {})
+        self._tools = tools
+        self._tools_error = tools_error
+        if llm := self._services.get("llm"):
+            llm.decider = tools
         self._loading = False
         """The start is not over: what it loads is not to be pulled from under it."""
         self._news = BackendNews()
@@ -71,6 +81,9 @@ class Switchboard:
             if not settings.enabled(kind):
                 message = f"{kind} is switched off here (ENABLE_{kind.upper()}=false)"
                 absent[kind] = ServeError(UNAVAILABLE[kind], message, retryable=False)
+            elif kind == "llm" and settings.llm_roles == "tool":
+                message = "no model talks here, one decides about tools (LOCAL_LLM_ROLES=tool)"
+                absent[kind] = ServeError("llm_unavailable", message, retryable=False)
             elif kind == "llm" and not settings.preloads_llm:
                 message = (
                     "the LLM is not loaded in minimal mode: send reload_llm, or set LOCAL_AI_MODE=full (or add a GPU) "
@@ -79,13 +92,29 @@ class Switchboard:
                 absent[kind] = ServeError("llm_not_loaded", message, retryable=False)
             else:
                 try:
-                    services[kind] = configured_service(settings, kind, machine)
+                    part = chat_machine(settings, machine) if kind == "llm" else machine
+                    services[kind] = configured_service(settings, kind, part)
                 except StartError as error:
                     if not settings.degraded_start:
                         raise
                     errors[kind] = str(error)
                     absent[kind] = _not_started(kind, str(error))
-        return cls(services, absent=absent, settings=settings, startup_errors=errors, gpu=gpu)
+        tools, tools_error = None, ""
+        try:
+            tools = tool_service(settings, machine)
+        except StartError as error:
+            if not settings.degraded_start:
+                raise
+            tools_error = str(error)
+        return cls(
+            services,
+            absent=absent,
+            settings=settings,
+            startup_errors=errors,
+            gpu=gpu,
+            tools=tools,
+            tools_error=tools_error,
+        )
 
     def service(self, kind: Kind) -> Service:
         """What serves `kind` now. Raises `ServeError` where nothing does."""
@@ -95,12 +124,19 @@ class Switchboard:
             raise ServeError(absent.code, str(absent), retryable=absent.retryable)
         return found
 
+    def deciding(self) -> Service:
+        """What is asked about tools: the model that talks, which asks the other, or that alone. Raises `ServeError`."""
+        if self._tools is not None and "llm" not in self._services:
+            return self._tools
+        return self.service("llm")
+
     def find(self, kind: Kind) -> Service | None:
         return self._services.get(kind)
 
     @property
     def services(self) -> tuple[Service, ...]:
-        return tuple(self._services.values())
+        found = tuple(self._services.values())
+        return (*found, self._tools) if self._tools is not None else found
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -110,14 +146,15 @@ class Switchboard:
     @property
     def not_ready(self) -> dict[str, str]:
         """What is configured and cannot serve now, with the reason."""
-        waiting = {kind: service.link.reason for kind, service in self._services.items() if not service.ready}
+        waiting = {service.label: service.link.reason for service in self.services if not service.ready}
         # A worker's last words are for the log: they may hold what a caller said, and anybody may ask for this.
-        return {str(kind): _first_line(reason) for kind, reason in (self._startup_errors | waiting).items()}
+        return {kind: _first_line(reason) for kind, reason in (self.startup_errors | waiting).items()}
 
     @property
     def startup_errors(self) -> dict[str, str]:
         """Why a kind that is configured did not start; gone once a switch or reload has loaded it."""
-        return {str(kind): reason for kind, reason in self._startup_errors.items()}
+        errors = {str(kind): reason for kind, reason in self._startup_errors.items()}
+        return errors | ({LABEL: self._tools_error} if self._tools_error else {})
 
     @property
     def runtime_fallbacks(self) -> dict[str, str]:
@@ -154,12 +191,30 @@ class Switchboard:
                 for task in loading:
                     task.cancel()
                 await asyncio.gather(*loading, return_exceptions=True)
+        await self._load_tools(on_loaded)
         self._loading = False
+
+    async def _load_tools(self, on_loaded: Callable[[Service], None]) -> None:
+        """After the model that talks: engines that claim a share of a GPU's memory are not to load at once."""
+        if self._tools is None:
+            return
+        try:
+            await self._tools.link.start()
+        except WorkerUnavailable as error:
+            if not self._settings.degraded_start:
+                raise
+            log.warning("model_not_loaded", kind=LABEL, error=str(error))
+            self._tools_error = str(error)
+            self._tools = None
+            if llm := self._services.get("llm"):
+                llm.decider = None
+        else:
+            on_loaded(self._tools)
 
     async def stop(self, *, drain_s: float = 1.0) -> None:
         """Ends all workers, and a switch that is at work."""
         await self._switcher.close()
-        await asyncio.gather(*(service.link.stop(drain_s=drain_s) for service in self._services.values()))
+        await asyncio.gather(*(service.link.stop(drain_s=drain_s) for service in self.services))
 
     # --- what changes while it runs
 
@@ -219,7 +274,8 @@ class Switchboard:
     def plan(self, target: Target) -> Plan:
         """How `target` is loaded. Raises `BackendUnusable`."""
         machine = Machine(has_gpu=self._settings.has_gpu, gpu_free_bytes=self.gpu.free_bytes)
-        return make_plan(target.backend, target.options, machine)
+        part = chat_machine(self._settings, machine) if target.backend.kind == "llm" else machine
+        return make_plan(target.backend, target.options, part)
 
     def build(self, target: Target, plan: Plan, *, idle: bool) -> Service:
         """The service of `target`; its worker is not started."""
@@ -230,6 +286,8 @@ class Switchboard:
         old = self._services.get(kind)
         if old is not None:
             service.former_voices = old.former_voices | set(old.traits.get("voices", ()))
+        if kind == "llm":
+            service.decider = self._tools
         self._services[kind] = service
         self._startup_errors.pop(kind, None)
         self._news.announce(kind, self._services)
@@ -274,6 +332,8 @@ class Switchboard:
     def _check_enabled(self, kind: Kind) -> None:
         if not self._settings.enabled(kind):
             raise SwitchRefused(f"{self._absent[kind]}; set it to true and restart", code=UNAVAILABLE[kind])
+        if kind == "llm" and self._settings.llm_roles == "tool":
+            raise SwitchRefused(f"{self._absent[kind]}; set it to both and restart", code=UNAVAILABLE[kind])
 
     def _roots(self) -> ModelRoots:
         options = [self._settings.options_of(known) for known in BACKENDS]
@@ -282,17 +342,10 @@ class Switchboard:
         return model_roots(self._settings.model_roots, paths)
 
     async def forget(self, session: str) -> None:
-        """The session has ended: its place in the LLM's prefix cache is free."""
-        llm = self._services.get("llm")
-        if llm is None:
-            return
-        llm.prompts.pop(session, None)
-        if not llm.ready:
-            return
-        with suppress(ServeError, TimeoutError):
-            async with asyncio.timeout(_FORGET_S):
-                async with llm.call("forget", {"session": session}, place=Place(Priority.LIVE)) as answers:
-                    await answers.finish()
+        """The session has ended: its place in the prefix caches is free."""
+        for llm in (self._services.get("llm"), self._tools):
+            if llm is not None:
+                await _forget(llm, session)
 
     def describe(self) -> dict[str, Any]:
         """`models` of the status message."""
@@ -302,19 +355,35 @@ class Switchboard:
             if found is None:
                 models[kind] = {"loaded": False, "reason": str(self._absent[kind])}
                 continue
-            stats = found.link.stats()
-            models[kind] = {
-                "loaded": found.ready,
-                "backend": found.backend.name,
-                "path": str(found.model_path) if found.model_path else None,
-                "state": stats.state,
-                "rss_bytes": stats.rss_bytes,
-                "restarts": stats.restarts,
-                "running": found.running,
-                "waiting": found.waiting,
-                "config": found.traits,
-            }
+            models[kind] = _describe(found)
+        if self._tools is not None:
+            models["llm"]["tools_model"] = _describe(self._tools)
         return models
+
+
+def _describe(service: Service) -> dict[str, Any]:
+    stats = service.link.stats()
+    return {
+        "loaded": service.ready,
+        "backend": service.backend.name,
+        "path": str(service.model_path) if service.model_path else None,
+        "state": stats.state,
+        "rss_bytes": stats.rss_bytes,
+        "restarts": stats.restarts,
+        "running": service.running,
+        "waiting": service.waiting,
+        "config": service.traits,
+    }
+
+
+async def _forget(llm: Service, session: str) -> None:
+    llm.prompts.pop(session, None)
+    if not llm.ready:
+        return
+    with suppress(ServeError, TimeoutError):
+        async with asyncio.timeout(_FORGET_S):
+            async with llm.call("forget", {"session": session}, place=Place(Priority.LIVE)) as answers:
+                await answers.finish()
 
 
 def availability() -> dict[Backend, str | None]:

@@ -69,16 +69,21 @@ async def decide(
     session_key: str,
     place: Place,
     sampling: Mapping[str, Any] | None = None,
+    deciding: Llm | None = None,
 ) -> LlmToolResponse:
     """The whole answer to an `llm_tool_request`: tool calls, or the text to be spoken where none is called.
+
+    `deciding` chooses the tools where it is not `llm`, which speaks.
 
     `messages` is the conversation with the caller's remark last. Raises `ServeError`: invalid_message for tools that
     cannot be used, otherwise what the service raises. Cancelling the task ends the generation.
     """
-    decider = _Decider(llm, messages=messages, message=message, session_key=session_key, place=place, sampling=sampling)
+    decider = _Decider(
+        deciding or llm, messages=messages, message=message, session_key=session_key, place=place, sampling=sampling
+    )
     await decider.choose()
     if not decider.decision.calls and not decider.decision.text:
-        decider.decision.text = await decider.plain_answer()
+        decider.decision.text = await decider.plain_answer(llm)
     return decider.response()
 
 
@@ -160,9 +165,9 @@ class _Decider:
             protocol_version=self._message.protocol_version or 2,
         )
 
-    async def plain_answer(self) -> str:
-        """What the model says when it calls nothing."""
-        return await self._generate(self._messages, dict(self._sampling))
+    async def plain_answer(self, llm: Llm) -> str:
+        """What `llm` says when nothing is called."""
+        return await self._generate(self._messages, dict(self._sampling), llm=llm)
 
     # --- the ways to a call
 
@@ -263,12 +268,17 @@ class _Decider:
         return read_json(written)
 
     async def _generate(
-        self, messages: list[dict[str, str]], sampling: dict[str, Any], response_format: dict[str, Any] | None = None
+        self,
+        messages: list[dict[str, str]],
+        sampling: dict[str, Any],
+        response_format: dict[str, Any] | None = None,
+        *,
+        llm: Llm | None = None,
     ) -> str:
         args: dict[str, Any] = {"messages": messages, "session": self._session_key, "sampling": sampling}
         if response_format is not None:
             args["response_format"] = response_format
-        async with self._llm.call("generate", args, place=self._place) as answers:
+        async with (llm or self._llm).call("generate", args, place=self._place) as answers:
             return "".join([header["text"] async for header, _ in answers]).strip()
 
     def _last_words(self) -> str:

@@ -166,7 +166,12 @@ class Version3:
         """The tools that the answer begins with; False when it has no need of them and is to be generated."""
         wanted = LlmToolRequest(request_id=request.id, call_id=message.call_id, tools=message.tools or [])
         chosen = await choose(
-            service, messages=chat, message=wanted, session_key=self._key, place=request.place, sampling=sampling
+            service.deciding,
+            messages=chat,
+            message=wanted,
+            session_key=self._key,
+            place=request.place,
+            sampling=sampling,
         )
         if chosen.tool_calls:
             self._end_decision(request, chosen)
@@ -177,8 +182,10 @@ class Version3:
             {"role": "system", "content": self._own.system_prompt},
             {"role": "user", "content": message.text},
         ]
+        llm = self._switchboard.deciding()
         answer = await decide(
-            self._switchboard.service("llm"),
+            llm,
+            deciding=llm.deciding,
             messages=chat,
             message=message,
             session_key=self._key,

@@ -39,6 +39,7 @@ class Answer:
         self.cut = False
         self._asked = asked
         self._llm = _Metered(llm)
+        self._decider = _Metered(llm.deciding, account=self._llm)
         self._place = Place(Priority.FINAL)
         self._metrics = metrics
         self._began = time.monotonic()
@@ -85,7 +86,7 @@ class Answer:
 
     async def _calls(self, wanted: LlmToolRequest, session: str) -> list[ToolCall]:
         chosen = await choose(
-            self._llm,
+            self._decider,
             messages=self._asked.messages,
             message=wanted,
             session_key=session,
@@ -106,8 +107,10 @@ class Answer:
 class _Metered:
     """The language model, and what it was asked so far."""
 
-    def __init__(self, llm: Service) -> None:
+    def __init__(self, llm: Service, *, account: _Metered | None = None) -> None:
+        """`account`: whose figures its own are added to."""
         self._llm = llm
+        self._account = account or self
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -124,4 +127,4 @@ class _Metered:
         async with self._llm.call(method, args, body, place=place) as answers:
             yield answers
             for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
-                setattr(self, name, getattr(self, name) + answers.result.get(name, 0))
+                setattr(self._account, name, getattr(self._account, name) + answers.result.get(name, 0))
