@@ -15,6 +15,8 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,8 @@ from tools.speech import SpeechError
 from tools.stack import PROJECT, Ports, Stack, StackError
 
 _SPEECH: Final = {"ENABLE_STT", "ENABLE_TTS"}
+_RENDERING_S: Final = 900.0
+"""For an engine to be ready: what the persona knows by heart is rendered anew for a voice by another way."""
 
 
 def _stack(home: Path, pbx: Pbx, path: str, *, server: int, llama: int) -> Stack:
@@ -53,6 +57,15 @@ def _stack(home: Path, pbx: Pbx, path: str, *, server: int, llama: int) -> Stack
     )
 
 
+@asynccontextmanager
+async def _running(stack: Stack) -> AsyncIterator[Stack]:
+    await stack.start(engine_timeout_s=_RENDERING_S)
+    try:
+        yield stack
+    finally:
+        await stack.stop()
+
+
 async def turns_by(home: Path, pbx: Pbx, path: str, turns: int) -> tuple[list[Turn], float]:
     """What became of the questions, and the line's own delay in milliseconds."""
     questions = choose(load_questions(), turns, seed=1)
@@ -62,7 +75,7 @@ async def turns_by(home: Path, pbx: Pbx, path: str, turns: int) -> tuple[list[Tu
         if llama is not None:
             llama.start()
             await llama.ready(f"http://127.0.0.1:{port}/health", 120.0)
-        async with _stack(home, pbx, path, server=server, llama=port) as stack:
+        async with _running(_stack(home, pbx, path, server=server, llama=port)) as stack:
             url = stack.server_url.replace("http", "ws", 1)
             spoken = await speak_questions(url, "", list(dict.fromkeys(questions)), PROJECT / "var" / "speech")
             scripts = {script.question: script for script in spoken}
