@@ -211,6 +211,7 @@ class Stack:
                 "contexts_folder": str(self.contexts),
                 "models_folder": os.environ.get("PARLEY_MODELS_DIR", str(PROJECT / "models")),
                 "state_folder": str(PROJECT / "var"),
+                "outbox_folder": str(self.home / "outbox"),
             },
         ):
             _lay(config, layer)

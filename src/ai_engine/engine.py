@@ -196,7 +196,7 @@ class Engine:
 
     def _spool(self, kind: str) -> Spool:
         """Of this engine alone: others may share the folder."""
-        return Spool(self._settings.state_folder / "outbox" / self._ids.instance / kind)
+        return Spool(self._settings.outbox_folder / self._ids.instance / kind)
 
     def _delivered(self, tool: str, how: str) -> None:
         self.metrics.after_calls.labels(tool, how).inc()

@@ -360,7 +360,10 @@ class Settings(Section):
     contexts_folder: Path = Path("config/contexts")
     models_folder: Path = Path("models")
     state_folder: Path = Path("var")
-    """Rendered speech, which can be made again, and `outbox`: what is still to be delivered of calls."""
+    """Rendered speech and other things that can be made again."""
+    outbox_folder: Path = Path("var/outbox")
+    """What is still to be delivered of calls: messages, e-mails, webhooks. It holds callers' words, and has to outlast a
+    restart."""
 
     _environment: dict[str, str] = PrivateAttr(default_factory=dict)
 
