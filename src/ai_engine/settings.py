@@ -362,8 +362,8 @@ class Settings(Section):
     state_folder: Path = Path("var")
     """Rendered speech and other things that can be made again."""
     outbox_folder: Path = Path("var/outbox")
-    """What is still to be delivered of calls: messages, e-mails, webhooks. It holds callers' words, and has to outlast a
-    restart."""
+    """What is still to be delivered of calls: messages, e-mails, webhooks. It holds callers' words and has to outlast
+    a restart."""
 
     _environment: dict[str, str] = PrivateAttr(default_factory=dict)
 
