@@ -80,6 +80,42 @@ async def test_a_caller_is_back_with_the_agent_when_nobody_answers(exchange: Exc
     await exchange.nothing_left()
 
 
+@pytest.mark.slow
+async def test_a_caller_is_back_with_the_agent_when_the_telephone_is_not_connected(exchange: Exchange) -> None:
+    async with scene(exchange) as at:
+        await at.asks_for("cleo")
+        await at.told("cannot reach cleo")
+        at.no_dead_air()
+    await exchange.nothing_left()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("briefed", [False, True])
+async def test_a_caller_hears_a_farewell_when_the_engine_is_told_to_stop(exchange: Exchange, briefed: bool) -> None:
+    async with scene(exchange) as at:
+        leg = await (at.briefed() if briefed else at.rings())
+        stopped_s = time.monotonic()
+        await exchange.stack.engine.stop(30.0)
+        await leg.wait_ended(PATIENCE_S)
+        await at.call.wait_ended(PATIENCE_S)
+        heard = await exchange.words(at.call.heard_since(stopped_s))
+        assert "bye" in heard, heard
+        at.no_dead_air()
+    await exchange.empty()
+
+
+@pytest.mark.slow
+async def test_a_colleague_is_not_left_alone_when_the_engine_dies_during_the_briefing(exchange: Exchange) -> None:
+    async with scene(exchange) as at:
+        leg = await at.briefed()
+        await exchange.kill_engine()
+        await exchange.start_engine()
+        await leg.wait_ended(PATIENCE_S)
+        await exchange.logged_anew("agent_turn", text="Hello.")
+        at.no_dead_air()
+    await exchange.nothing_left()
+
+
 @pytest.mark.parametrize("does", ["hangs up", pytest.param("declines", marks=pytest.mark.slow)])
 async def test_a_caller_is_back_with_the_agent_when_the_colleague(exchange: Exchange, does: str) -> None:
     async with scene(exchange) as at:

@@ -37,6 +37,7 @@ word; a fault makes silence for as long as it rings and the colleague is briefed
 _PEOPLE = {
     "ann": {"extension": ANN, "endpoint": f"PJSIP/{ANN}", "dialplan_context": "parley-phones"},
     "ben": {"extension": BEN, "endpoint": f"PJSIP/{BEN}", "dialplan_context": "parley-phones"},
+    "cleo": {"extension": CALLER, "endpoint": f"PJSIP/{CALLER}"},  # who only dials and is not registered
 }
 _ASK = {"destinations": _PEOPLE, "say": "One moment.", "decide_s": 20}
 _TOOLS = {
@@ -260,11 +261,15 @@ class Scene:
         self.asked_s = 0.0
         """When the caller was heard to be told to wait."""
 
-    async def rings(self, tool: str = "ask", destination: str = "ann") -> IncomingCall:
-        """The caller asks for somebody, and that telephone rings."""
+    async def asks_for(self, destination: str, tool: str = "ask") -> None:
+        """The caller asks for somebody and hears that he is to wait."""
         self.exchange.wants(tool, destination)
         await self.call.send_dtmf("5#")
         self.asked_s = await self.call.wait_for_agent(timeout_s=PATIENCE_S)
+
+    async def rings(self, tool: str = "ask", destination: str = "ann") -> IncomingCall:
+        """The same, and that telephone rings."""
+        await self.asks_for(destination, tool)
         return await (self.ann if destination == "ann" else self.ben).rings(PATIENCE_S)
 
     async def briefed(self, tool: str = "ask") -> IncomingCall:
