@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from local_ai_server.errors import ServeError
+from local_ai_server.http_api.disconnect import ClientGone
 from local_ai_server.metrics import ServerMetrics
 
 
@@ -39,7 +40,7 @@ class Counted:
         outcome = "done"
         if isinstance(error, ServeError):
             outcome = error.code
-        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit | ClientGone):
             outcome = "cancelled"
         elif error is not None:
             outcome = "failed"

@@ -95,7 +95,7 @@ class _Compressor:
         self._rate_hz = rate_hz
         self._sink = _Sink()
         container, codec = _ENCODERS[form]
-        options = {"write_xing": "0"} if form == "mp3" else {}  # its header would have to be written at the end
+        options = {"write_xing": "0", "id3v2_version": "0"} if form == "mp3" else {}  # nothing but sound
         self._container: Any = self._av.open(self._sink, "w", format=container, options=options)
         self._stream: Any = self._container.add_stream(codec, rate=rate_hz)
         self._stream.layout = "mono"

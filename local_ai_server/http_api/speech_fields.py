@@ -13,7 +13,12 @@ Language = Annotated[str, Field(max_length=35, description="ISO 639-1, as en or 
 Spoken = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 
 
-class TranscribeFields(BaseModel):
+class _Asked(BaseModel):
+    # A misspelt name would silently do nothing.
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class TranscribeFields(_Asked):
     """Beside the file."""
 
     language: Language | None = None
@@ -27,7 +32,7 @@ class TranscribeUrl(TranscribeFields):
     url: Annotated[str, Field(max_length=4096, description="https://… or http://… at a public address.")]
 
 
-class SynthesizeBody(BaseModel):
+class SynthesizeBody(_Asked):
     """A text to be said."""
 
     text: Spoken
@@ -52,10 +57,10 @@ class TranscriptOut(BaseModel):
     language: str | None = Field(description="What was listened for; null where neither client nor engine says.")
     duration: float = Field(description="Of the recording, in seconds.")
     processing_time: float = Field(description="Seconds from the request to this answer.")
-    segments: list[SegmentOut] | None = Field(None, description="Where `include_segments` asked for them.")
+    segments: list[SegmentOut] | None = Field(default=None, description="Where `include_segments` asked for them.")
 
 
-class OpenAiTranslation(BaseModel):
+class OpenAiTranslation(_Asked):
     """OpenAI's fields of a translation. `prompt` and `temperature` have no effect: decoding is greedy."""
 
     model: Annotated[str, Field(max_length=200, description="Any: the model that is loaded answers.")]
@@ -67,22 +72,21 @@ class OpenAiTranslation(BaseModel):
 class OpenAiTranscription(OpenAiTranslation):
     """OpenAI's fields of a transcription."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     language: Language | None = None
+    chunking_strategy: str | None = Field(None, description="Has no effect: recordings are always cut at pauses.")
     stream: bool = Field(False, description="Server-sent events `transcript.text.delta` and `transcript.text.done`.")
     timestamp_granularities: list[Literal["segment"]] = Field(
-        default=[], alias="timestamp_granularities[]", description="Segments only; no engine here gives times of words."
+        default=["segment"], alias="timestamp_granularities[]", description="No engine here tells the times of words."
     )
 
 
-class VoiceId(BaseModel):
+class VoiceId(_Asked):
     """A voice as an object."""
 
     id: Annotated[str, Field(max_length=200)]
 
 
-class OpenAiSpeech(BaseModel):
+class OpenAiSpeech(_Asked):
     """OpenAI's fields of speech."""
 
     model: Annotated[str, Field(max_length=200, description="Any: the voice that is loaded speaks.")]
@@ -94,6 +98,7 @@ class OpenAiSpeech(BaseModel):
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0
     stream_format: Literal["audio", "sse"] = "audio"
+    stream: bool | None = Field(None, description="Of other servers; has no effect: sound always comes as it is made.")
 
     @property
     def voice_name(self) -> str:

@@ -42,15 +42,15 @@ def speech_routes(
         with await recordings.read(file) as recording:
             found = [segment async for segment in heard.segments(recording)]
             counted.first_output()
-            return TranscriptOut(
+            told = TranscriptOut(
                 text=" ".join(segment.text for segment in found),
                 language="en" if asked.task == "translate" else heard.language,
                 duration=round(recording.duration_s, 3),
                 processing_time=round(counted.elapsed_s, 3),
-                segments=[SegmentOut(start=s.start_s, end=s.end_s, text=s.text) for s in found]
-                if asked.include_segments
-                else None,
             )
+            if asked.include_segments:
+                told.segments = [SegmentOut(start=s.start_s, end=s.end_s, text=s.text) for s in found]
+            return told
 
     @router.post("/transcribe", response_model_exclude_unset=True, openapi_extra=form_body(TranscribeFields))
     async def transcribe(request: Request) -> TranscriptOut:
@@ -59,7 +59,7 @@ def speech_routes(
             async with upload(request, TranscribeFields) as (asked, file):
                 return await while_connected(request, transcript(file, asked, counted))
 
-    @router.post("/transcribe/url")
+    @router.post("/transcribe/url", response_model_exclude_unset=True)
     async def transcribe_url(request: Request, asked: TranscribeUrl) -> TranscriptOut:
         """The text of a recording that lies at a public address, or at one that LOCAL_HTTP_FETCH_ALLOW names."""
 

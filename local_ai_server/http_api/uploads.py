@@ -52,12 +52,11 @@ def form_body(fields: type[BaseModel]) -> dict[str, Any]:
 
 
 def _texts(form: FormData) -> dict[str, Any]:
-    """`name` → text; `name[]` → all of that name."""
+    """`name` → text; `name[]` → all of that name. What came as a file stands for itself, but for `file`."""
     given: dict[str, Any] = {}
     for name, value in form.multi_items():
-        if isinstance(value, str):
-            if name.endswith("[]"):
-                given.setdefault(name, []).append(value)
-            else:
-                given[name] = value
+        if name.endswith("[]"):
+            given.setdefault(name, []).append(value)
+        elif name != "file":
+            given[name] = value
     return given
