@@ -35,7 +35,7 @@ from openai_stand_in import DONE, StandIn, delta
 
 from tools.call import SipCall, SipCaller
 from tools.pbx_instance import Pbx
-from tools.stack import Ports, Stack
+from tools.stack import PROJECT, Ports, Stack
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.models, pytest.mark.timeout(600)]
 
@@ -197,6 +197,30 @@ async def test_a_message_reaches_the_office_whether_the_caller_ends_it_or_hangs_
                 await call.play(words).sent()
             await the_office_has(office, 2, "bicycle")
             await agent.nothing_left()
+
+
+@pytest.mark.slow
+async def test_the_ready_persona_takes_a_message_with_the_embedded_models(
+    pbx: Pbx, tmp_path: Path, sip_caller: SipCaller
+) -> None:
+    require_models()
+    contexts = tmp_path / "contexts"
+    contexts.mkdir()
+    ready = (PROJECT / "config" / "contexts" / "after_hours.yaml").read_text()
+    (contexts / "default.yaml").write_text(ready)
+    config = {**NO_FILLER, "messages": {"folder": str(tmp_path / "messages"), "min_free_mb": 0}}
+    async with Stack(tmp_path / "agent", asterisk_variables(pbx), contexts=contexts, config=config) as stack:
+        agent = Agent(stack, pbx)
+        wish = await agent.line("I would like to leave a message.")
+        words = await agent.line("Please tell the manager that my bicycle has two flat tires.")
+        async with agent_events(agent) as events, greeted(sip_caller, agent) as call:
+            await call.play(wish).sent()
+            await events.next("agent_turn", lambda event: "after the tone" in event["text"])
+            await call.play(words).sent()
+            left = await events.next("message")
+            await events.next("agent_turn", lambda event: "I have your message" in event["text"])
+        assert (tmp_path / "messages" / left["file"]).stat().st_size > 2 * 8000 * 2
+        await agent.nothing_left()
 
 
 async def asked_for_a_message(call: SipCall, events: Any) -> None:
