@@ -142,7 +142,7 @@ async def _watch_gpu(switchboard: Switchboard) -> None:
 
 
 def _tell(service: Service) -> None:
-    _say(f"{service.backend.kind}: {service.backend.name} with {service.model_name}")
+    _say(f"{service.label}: {service.backend.name} with {service.model_name}")
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -13,7 +13,10 @@ import pytest
 from engine_fixtures import Programs, alive, checkpoint, engine_folder, link_of, say, until
 
 from local_ai_server.backends.llm.managed import TRTLLM_BACKEND, VLLM_BACKEND
+from local_ai_server.settings import read_settings
+from local_ai_server.switchboard import Switchboard
 from model_worker.errors import WorkerError, WorkerUnavailable
+from voice_wire.messages import SwitchModel
 
 
 @pytest.fixture
@@ -105,13 +108,12 @@ async def test_an_engine_that_dies_is_started_again(how: str, programs: Programs
         else:
             with pytest.raises(WorkerError):
                 await say(link, "die")
-        until_started = programs
         while link.stats().restarts < 1:
             try:
                 await say(link, "hello")
             except WorkerError:
                 continue
-        assert until_started.starts == 2
+        assert programs.starts == 2
         assert await say(link, "hello again") == "You said hello again."
     finally:
         await link.stop()
@@ -186,3 +188,23 @@ async def test_the_prefix_cache_is_emptied_again_and_again(programs: Programs, m
         assert await say(link, "hello") == "You said hello."
     finally:
         await link.stop()
+
+
+async def test_its_options_are_switched_while_it_serves(programs: Programs, model: Path) -> None:
+    variables = {"LOCAL_LLM_BACKEND": "vllm_serve", "LOCAL_LLM_MODEL_PATH": str(model), "LOCAL_AI_MODE": "full"}
+    variables |= {"ENABLE_STT": "false", "ENABLE_TTS": "false", "GPU_AVAILABLE": "false"}
+    board = Switchboard.from_settings(read_settings(Path("/nowhere"), variables))
+    await board.start()
+    try:
+        first = programs.pids
+        assert "--enforce-eager" not in programs.seen["argv"]
+        answer = await board.switch(SwitchModel(llm_config={"eager": True}))
+        assert answer.status == "success", answer.message
+        assert "--enforce-eager" in programs.seen["argv"]
+        assert alive(first) == []
+        programs.behave(dies="CUDA out of memory")
+        answer = await board.switch(SwitchModel(llm_config={"eager": False}))
+        assert answer.status == "error"
+        assert board.service("llm").ready
+    finally:
+        await board.stop()
