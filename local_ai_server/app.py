@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from local_ai_server.connection import Connection
 from local_ai_server.http_api.answers import explain_errors
+from local_ai_server.http_api.audio_turn import audio_turn
 from local_ai_server.http_api.chat import chat_routes
 from local_ai_server.http_api.chat_sessions import ChatSessions
 from local_ai_server.http_api.document import describe
@@ -23,6 +24,7 @@ from local_ai_server.session import Session
 from local_ai_server.settings import Settings
 from local_ai_server.switchboard import Switchboard
 from local_ai_server.turns.speech_judge import SpeechJudges
+from local_ai_server.turns.spoken_turns import SpokenTurns
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,8 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
     models = Models(switchboard)
     chats = app.state.chat_sessions = ChatSessions(switchboard)
     judges = app.state.judges = SpeechJudges()
+    turns = SpokenTurns(settings=settings, switchboard=switchboard, judges=judges, sessions=chats)
+    app.include_router(audio_turn(settings, turns, metrics, changes))
     app.include_router(speech(settings, switchboard, metrics))
     app.include_router(health_route(switchboard))
     app.include_router(model_routes(models))
