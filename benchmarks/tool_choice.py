@@ -42,7 +42,10 @@ from ai_engine.providers.provider import CallInfo
 from ai_engine.providers.services import CallScope, Services
 from ai_engine.providers.tool_choice import ToolChoice, ToolChooser
 from ai_engine.tools.arguments import complaint
+from ai_engine.tools.hang_up import HangUp, HangUpOptions
+from ai_engine.tools.leave_message import LeaveMessage, LeaveMessageOptions
 from ai_engine.tools.tool import ToolSpec
+from ai_engine.tools.transfer_options import said as said_of_transfers
 from local_ai_server.app import build_app
 from local_ai_server.catalog import find_model
 from local_ai_server.clients import tool_questions
@@ -70,13 +73,18 @@ class Questions:
 def read_questions() -> Questions:
     """The set, with the tools as the engine has them."""
     data = tool_questions.read_questions()
+    by_itself = {  # of the kinds that three of them are
+        "transfer": said_of_transfers(data.tools[0]["parameters"]["properties"]["to"]["enum"]),
+        "hang_up": HangUp("hang_up", HangUpOptions()).spec.said,
+        "leave_message": LeaveMessage("leave_message", LeaveMessageOptions()).spec.said,
+    }
     worded = yaml.safe_load(WORDINGS.read_text(encoding="utf-8"))
     tools = tuple(
         ToolSpec(
             tool["name"],
             tool["description"],
             tool["parameters"],
-            said=tuple(worded[tool["name"]]["said"]),
+            said=(*worded[tool["name"]]["said"], *by_itself.get(tool["name"], ())),
             not_said=tuple(worded[tool["name"]].get("not_said", ())),
         )
         for tool in data.tools

@@ -13,7 +13,7 @@ from ai_engine.providers.components.options import Options, read_options
 from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, Consultation
 from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import Later, ToolCallScope, ToolFailed, ToolResult, ToolSpec
-from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters
+from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters, said
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices
@@ -51,7 +51,10 @@ class AttendedTransfer:
             "description": "For the colleague: who is calling and what about, in one or two sentences",
         }
         self.spec = ToolSpec(
-            name, _DESCRIPTION, parameters(options.destinations, {"about": about}, required=("about",))
+            name,
+            _DESCRIPTION,
+            parameters(options.destinations, {"about": about}, required=("about",)),
+            said=said(options.destinations),
         )
         self._options = options
 
@@ -61,7 +64,7 @@ class AttendedTransfer:
         if not await call.line.dialplan_has(JOIN_EXTENSION, JOIN_CONTEXT):
             log.error("no_join_extension", context=JOIN_CONTEXT, fix="add it to the dialplan: docs/transfers.md")
             raise ToolFailed("nothing was done: the telephone system is not set up for this")
-        said = sentence("asking", call.language, target.spoken) if options.say is None else options.say
+        say = sentence("asking", call.language, target.spoken) if options.say is None else options.say
         values = {
             "about": " ".join(arguments["about"].split()),
             "caller_name": call.caller_name,
@@ -80,7 +83,7 @@ class AttendedTransfer:
         return ToolResult(
             f"The caller has been asked to hold the line while {target.spoken} is asked. If nobody takes the call, the "
             "caller is told so and comes back to you.",
-            say=said.replace("{name}", target.spoken),
+            say=say.replace("{name}", target.spoken),
             then=Later(partial(call.line.consult, consultation), f"asking {target.spoken}"),
         )
 

@@ -9,7 +9,7 @@ from ai_engine.conversation.decisions import Transfer
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import ToolCallScope, ToolResult, ToolSpec
-from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters
+from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters, said
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices
@@ -24,16 +24,16 @@ class BlindTransfer:
     timeout_s = 5.0
 
     def __init__(self, name: str, options: TransferOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, parameters(options.destinations))
+        self.spec = ToolSpec(name, _DESCRIPTION, parameters(options.destinations), said=said(options.destinations))
         self._options = options
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:
         target = await chosen(self._options.destinations, arguments, call, by_dialplan=True)
-        said = self._options.say
-        said = sentence("putting_through", call.language, target.spoken) if said is None else said
+        say = self._options.say
+        say = sentence("putting_through", call.language, target.spoken) if say is None else say
         return ToolResult(
             f"The caller is told that you put them through to {target.spoken}, and then is.",
-            say=said.replace("{name}", target.spoken),
+            say=say.replace("{name}", target.spoken),
             then=Transfer(target.extension, target.dialplan_context, f"tool {self.spec.name}: {target.name}"),
         )
 

@@ -19,6 +19,13 @@ _DESCRIPTION: Final = (
     "Ends the call. Use it only when the caller has said goodbye or that there is nothing more to do. A farewell is "
     "said for you."
 )
+_SAID: Final = (
+    "Goodbye.",
+    "Bye bye.",
+    "Please end the call.",
+    "You can hang up now.",
+    "That is all, thank you, goodbye.",
+)
 _PARAMETERS: Final = {
     "type": "object",
     "properties": {
@@ -39,7 +46,7 @@ class HangUp:
     timeout_s = 2.0
 
     def __init__(self, name: str, options: HangUpOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS)
+        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID)
         self._options = options
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:

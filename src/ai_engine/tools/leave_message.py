@@ -24,6 +24,12 @@ _DESCRIPTION: Final = (
     "Lets the caller leave a voice message for the office. Use it when he wants to leave one. He is told to speak "
     "after the tone; say nothing about that yourself."
 )
+_SAID: Final = (
+    "I'd like to leave a message.",
+    "Can you take a message?",
+    "Please ask them to call me back.",
+    "Can somebody call me back?",
+)
 _PARAMETERS: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 _SHOWN_CHARS: Final = 1500
 """Of the message, to the model."""
@@ -71,7 +77,7 @@ class LeaveMessage:
     timeout_s = 5.0
 
     def __init__(self, name: str, options: LeaveMessageOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS)
+        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID)
         self.deliver_to = options.deliver_to
         self._options = options
 

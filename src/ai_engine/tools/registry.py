@@ -217,8 +217,8 @@ class _Configured:
             description=described,
             filler=entry.filler or spec.filler,
             # Several tools of one source cannot be told apart by the same words.
-            said=() if of_source else entry.said or spec.said,
-            not_said=() if of_source else entry.not_said or spec.not_said,
+            said=() if of_source else (*entry.said, *spec.said),
+            not_said=() if of_source else (*entry.not_said, *spec.not_said),
         )
         self._timeout_s = tool.timeout_s if entry.timeout_s is None else entry.timeout_s
 
