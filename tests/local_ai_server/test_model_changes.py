@@ -11,7 +11,7 @@ from local_ai_server.metrics import ServerMetrics
 from local_ai_server.model_changes import ModelChanges
 from local_ai_server.session import Session
 from local_ai_server.settings import Settings
-from voice_wire.messages import BackendChanged, ReloadResponse, SwitchProgress, SwitchResponse
+from voice_wire.messages import BackendChanged, ReloadResponse, SwitchModel, SwitchProgress, SwitchResponse
 
 
 class Server:
@@ -209,6 +209,15 @@ async def test_what_cannot_be_a_prompt_is_refused(server, prompt):
 
 
 # --- scope session
+
+
+async def test_what_a_message_says_by_default_is_nothing_of_the_servers(server):
+    mine = server.talk()
+    message = json.loads(SwitchModel(scope="session", llm_config={"system_prompt": "You are Ann."}).to_json())
+    assert message["stop_then_start"] is False
+    mine.send(**message)
+    (answer,) = mine.client.of("switch_response")
+    assert answer.status == "success"
 
 
 async def test_a_session_s_own_prompt_and_sampling_are_its_own(server):
