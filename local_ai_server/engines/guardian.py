@@ -137,6 +137,10 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to obey, who then ends us in order
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with suppress(PermissionError):
+        # A worker that is switched to loads at idle priority and leaves it later, with its own process group only:
+        # the engine would keep what it inherited.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     try:
         guardian = Guardian(options.command, grace_s=options.grace)
     except OSError as error:

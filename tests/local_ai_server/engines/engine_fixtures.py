@@ -82,7 +82,7 @@ def link_of(backend: Backend, machine: Machine | None = None, **options: Any) ->
         settings=plan.load,
         concurrency=plan.concurrency,
         canary=backend.canary,
-        load_deadline_s=plan.load_deadline_s or BUSY_S,
+        load_deadline_s=max(plan.load_deadline_s or 0.0, BUSY_S),
         canary_deadline_s=BUSY_S,
         ready_wait_s=BUSY_S,
     )

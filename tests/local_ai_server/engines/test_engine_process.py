@@ -173,6 +173,25 @@ def test_a_program_that_cannot_be_run_says_so(tmp_path: Path) -> None:
         process.wait_ready(lambda: False, timeout_s=BUSY_S, remedy="")
 
 
+def test_an_engine_does_not_keep_the_idle_priority_of_a_worker_that_loads() -> None:
+    started: list[EngineProcess] = []
+
+    def load() -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        finally:
+            started.append(engine(f"import os; print(os.sched_getscheduler(0), flush=True)\n{SLEEP}"))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join()
+    until(started[0].output)
+    try:
+        assert started[0].output() == (str(os.SCHED_OTHER),)
+    finally:
+        started[0].stop()
+
+
 def test_ready_is_asked_until_it_is() -> None:
     process, asked = engine(SLEEP), []
     began = time.monotonic()

@@ -202,9 +202,5 @@ async def test_its_options_are_switched_while_it_serves(programs: Programs, mode
         assert answer.status == "success", answer.message
         assert "--enforce-eager" in programs.seen["argv"]
         assert alive(first) == []
-        programs.behave(dies="CUDA out of memory")
-        answer = await board.switch(SwitchModel(llm_config={"eager": False}))
-        assert answer.status == "error"
-        assert board.service("llm").ready
     finally:
         await board.stop()
