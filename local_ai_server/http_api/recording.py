@@ -107,7 +107,7 @@ class Recordings:
                 stdin=file.fileno(),
                 stdout=decoded.fileno(),
                 stderr=asyncio.subprocess.DEVNULL,
-                env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                env=_environment(),
             )
             try:
                 async with asyncio.timeout(_WALL_FACTOR * cpu_s):
@@ -137,6 +137,11 @@ class Recordings:
             "message_too_large",
             f"the recording is longer than {self._max_s:g} s (LOCAL_HTTP_MAX_AUDIO); send it in parts",
         )
+
+
+def _environment() -> dict[str, str]:
+    """Of the process that decodes: none of ours. Few arenas, for each reserves of the memory that it may have."""
+    return {"MALLOC_ARENA_MAX": "2"} | {n: os.environ[n] for n in ("LD_LIBRARY_PATH",) if n in os.environ}
 
 
 def _kind(file: BinaryIO) -> str:

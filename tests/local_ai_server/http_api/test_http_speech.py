@@ -77,27 +77,35 @@ async def test_silence_says_nothing_and_costs_nothing(services):
     assert (body["text"], body["duration"], services.stt.calls) == ("", 40.0, [])
 
 
-async def test_a_long_recording_goes_in_pieces_and_lets_a_call_in_between(services):
+@pytest.mark.parametrize("seconds", [5, 39])
+async def test_calls_go_before_a_recording_that_waits(services, seconds):
     services.stt.answer = heard()
     services.stt.held = True
-    samples = np.concatenate([part for _ in range(6) for part in (tone(6), silence(0.5))])
+    service = services.switchboard.service("stt")
+
+    async def call(who):
+        async with service.call("transcribe", {"who": who}, b"", place=Place(Priority.FINAL)) as answers:
+            await answers.finish()
+
     async with asking(services) as http:
-        asked = {"files": {"file": wav(pcm16(samples))}, "data": {"include_segments": "1"}}
-        asking_it = asyncio.create_task(http.post("/transcribe", **asked))
-        await until(lambda: services.stt.calls)
-        service = services.switchboard.service("stt")
-
-        async def call():
-            async with service.call("transcribe", {"who": "a call"}, b"", place=Place(Priority.FINAL)) as answers:
-                await answers.finish()
-
-        calling = asyncio.create_task(call())
+        first = asyncio.create_task(call("first"))
+        await until(lambda: service.running == 1)
+        recording = asyncio.create_task(http.post("/transcribe", **form(speech_wav(seconds))))
         await until(lambda: service.waiting == 1)
+        second = asyncio.create_task(call("second"))
+        await until(lambda: service.waiting == 2)
         services.stt.held = False
         services.stt.calls[0].release()
-        await calling
-        body = (await asking_it).json()
-    assert services.stt.calls[1].args == {"who": "a call"}
+        await asyncio.gather(first, second)
+        assert (await recording).status_code == 200
+    assert [call.args.get("who") for call in services.stt.calls[:3]] == ["first", "second", None]
+
+
+async def test_a_long_recording_goes_in_pieces(services):
+    services.stt.answer = heard()
+    samples = np.concatenate([part for _ in range(6) for part in (tone(6), silence(0.5))])
+    async with asking(services) as http:
+        body = (await http.post("/transcribe", **form(wav(pcm16(samples)), include_segments="1"))).json()
     spans = [(segment["start"], segment["end"]) for segment in body["segments"]]
     assert len(spans) == 3
     for begin, end in spans:  # they begin and end with a tone, at its true time
