@@ -274,6 +274,23 @@ async def test_an_answer_that_broke_off_goes_on_and_nothing_is_said_twice(sampli
         )
 
 
+async def test_an_answer_whose_end_is_read_long_after_it_broke_off_goes_on():
+    """Phrases wait while the ones before them are spoken."""
+    async with serving(2) as servers, servers.call() as call:
+        at, other = servers.one_with_the_call()
+        for server in servers.all:
+            server.reply = ["We are open ", "from nine to six."]
+        other.voices = ("eve",)
+        at.hold["llm"] = asyncio.Event()
+        async with call.llm.reply(CHAT, sampling=GREEDY, speculative=False) as output:
+            pieces = aiter(output)
+            said = await anext(pieces)
+            await at.kill()
+            await until(lambda: call.tts.voice == "eve" and servers.states()[servers.all.index(at)] == "down")
+            said += "".join([piece async for piece in pieces])
+        assert said == "We are open from nine to six."
+
+
 async def test_an_answer_that_had_not_begun_begins_anew():
     async with serving(2) as servers, servers.call() as call:
         at, other = servers.one_with_the_call()

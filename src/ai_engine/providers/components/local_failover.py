@@ -9,20 +9,18 @@ import time
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-import structlog
-
 from ai_engine.providers.circuit_breaker import CircuitBreaker
 from ai_engine.providers.components.chain import Chain, Member
 from ai_engine.providers.components.component import Component, ComponentFailed, ComponentName
 from ai_engine.providers.components.local_socket import LocalSocket
-
-log = structlog.get_logger(__name__)
 
 C = TypeVar("C", bound=Component)
 
 PATIENCE_S: Final = 6.0
 """How long a server that answers pings may keep an answer back while another one may give it. One that does not answer
 pings is left sooner."""
+_UNTIL_IT_FAILS_S: Final = 3600.0
+"""While there is no other: the socket has a limit of its own, and another one may be back by then."""
 
 
 class OverServers(Chain[C]):
@@ -34,24 +32,31 @@ class OverServers(Chain[C]):
         super().__init__(component, [Member("local", asked, CircuitBreaker(), patience_s)], clock=time.monotonic)
         self._socket = socket
         self._tries = tries
-        self._error: Exception = ComponentFailed(component, "nothing was asked")
+        self._failure = ComponentFailed(component, "nothing was asked")
 
     def to_ask(self) -> Iterator[tuple[Member[C], float | None]]:
         """The component, once for each server at the most. Raises what it failed with if no other server would mend
         that."""
         (member,) = self.members
+        socket = self._socket
         for tries_left in range(self._tries - 1, -1, -1):
-            connection = self._socket.connections + (not self._socket.up)
-            yield member, member.patience_s if tries_left and self._socket.others else None
-            error = self._error
-            if not self._socket.others or (isinstance(error, ComponentFailed) and not error.retryable):
-                raise error
-            if not isinstance(error, ComponentFailed) or error.component != "connection":
-                self._socket.give_up(connection, str(error) or f"no output within {member.patience_s:g} s")
+            connection = socket.connections + (not socket.up)
+            patience_s = member.patience_s if socket.others else _UNTIL_IT_FAILS_S
+            yield member, patience_s if tries_left else None
+            failure = self._failure
+            moved = socket.up and socket.connections != connection  # an answer may be read long after it broke off
+            if not failure.retryable or not (moved or socket.others):
+                raise failure
+            if failure.component != "connection":
+                socket.give_up(connection, str(failure))
 
     def failed(self, member: Member[C], error: Exception) -> None:
         """`to_ask` goes on right after it."""
-        self._error = error
+        if isinstance(error, ComponentFailed):
+            self._failure = error
+        else:
+            message = f"local_ai_server gave nothing within {member.patience_s:g} s"
+            self._failure = ComponentFailed(self._component, message, retryable=True)
 
     async def start(self) -> None:
         """Connects. Raises `ComponentFailed`."""
