@@ -80,6 +80,7 @@ def build_app(settings: Settings, switchboard: Switchboard) -> FastAPI:
             client=connection,
             changes=changes,
             admit=lambda: places.admit(connection),
+            judges=judges,
         )
         if session.authenticated:  # there is no token
             session.admit()

@@ -15,6 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from local_ai_server.turns.judged_splitter import JudgedSplitter
+from local_ai_server.turns.speech_judge import SpeechJudges, rate_to_judge
 from local_ai_server.utterances import UtteranceSplitter
 from voice_wire.audio import Pcm
 from voice_wire.messages import Mode, ProtocolError
@@ -57,8 +59,11 @@ class IncomingAudio:
         on_speech: Callable[[Pcm, Heard, bool], None],
         on_utterance: Callable[[Utterance], None],
         on_error: Callable[[ProtocolError], None],
+        judges: SpeechJudges | None = None,
     ) -> None:
-        """`on_speech` is told more of an utterance that has not ended, and whether it is the first of it.
+        """`judges` tell speech from other sounds; without them, and where they have no network, the level does.
+
+        `on_speech` is told more of an utterance that has not ended, and whether it is the first of it.
 
         `on_error` is told what is found wrong after `receive` has returned.
         """
@@ -67,17 +72,19 @@ class IncomingAudio:
         self._on_speech = on_speech
         self._on_utterance = on_utterance
         self._on_error = on_error
-        self._splitter: UtteranceSplitter | None = None
+        self._judges = judges
+        self._splitter: UtteranceSplitter | JudgedSplitter | None = None
         self._n_told = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._waiting: deque[Heard] = deque()
+        self._waiting: deque[Heard | None] = deque()
+        """None: what comes behind it begins anew."""
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     def receive(self, heard: Heard) -> None:
         """Takes audio in, now or behind what is at work. Raises `ProtocolError` for what is no audio."""
         _check_length(heard)
-        if self._task is None and len(heard.data) <= SLICE_BYTES:
+        if self._task is None and self._judges is None and len(heard.data) <= SLICE_BYTES:
             self._feed(_samples(heard.data, heard.request_id), heard)
             return
         if self._waiting_bytes + len(heard.data) > _MAX_WAITING_BYTES:
@@ -94,8 +101,10 @@ class IncomingAudio:
     def restart(self, silence_ms: float) -> None:
         """What was heard so far belongs to no utterance; the next ends after `silence_ms`."""
         self._silence_ms = silence_ms
-        self._splitter = None
-        self._n_told = 0
+        if self._task is None or self._judges is None:
+            self._drop_splitter()
+        else:
+            self._waiting.append(None)
 
     async def close(self) -> None:
         """Forgets all audio."""
@@ -104,11 +113,15 @@ class IncomingAudio:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
+        self._drop_splitter()
 
     async def _take_in(self) -> None:
         try:
             while self._waiting:
                 heard = self._waiting.popleft()
+                if heard is None:
+                    self._drop_splitter()
+                    continue
                 self._waiting_bytes -= len(heard.data)
                 try:
                     pieces = []
@@ -119,19 +132,42 @@ class IncomingAudio:
                     self._on_error(error)
                     continue
                 for piece in pieces:
-                    self._feed(piece, heard)
+                    if self._judges is not None:
+                        await self._judge(piece, heard, self._judges)
+                    else:
+                        self._feed(piece, heard)
                     await asyncio.sleep(0)
         finally:
             self._task = None
 
     def _feed(self, pcm: Pcm, heard: Heard) -> None:
         splitter = self._splitter
-        if splitter is None or splitter.rate_hz != heard.rate_hz:
+        if not isinstance(splitter, UtteranceSplitter) or splitter.rate_hz != heard.rate_hz:
+            self._drop_splitter()
             splitter = self._splitter = UtteranceSplitter(
                 heard.rate_hz, silence_ms=self._silence_ms, max_s=self._max_utterance_s
             )
-            self._n_told = 0
-        for utterance in splitter.feed(pcm):
+        self._take(splitter, splitter.feed(pcm), heard)
+
+    async def _judge(self, pcm: Pcm, heard: Heard, judges: SpeechJudges) -> None:
+        splitter = self._splitter
+        if not isinstance(splitter, JudgedSplitter) or splitter.rate_hz != heard.rate_hz:
+            self._drop_splitter()
+            judge = await judges.network(rate_to_judge(heard.rate_hz))
+            if judge is None:
+                self._judges = None
+                self._feed(pcm, heard)
+                return
+            splitter = self._splitter = JudgedSplitter(
+                heard.rate_hz, judge, silence_ms=self._silence_ms, max_s=self._max_utterance_s
+            )
+        self._stop_timer()
+        utterances = await splitter.feed(pcm)
+        if splitter is self._splitter:  # else it was restarted meanwhile
+            self._take(splitter, utterances, heard)
+
+    def _take(self, splitter: UtteranceSplitter | JudgedSplitter, utterances: list[Pcm], heard: Heard) -> None:
+        for utterance in utterances:
             self._ended(utterance, heard)
         if splitter.holds_speech:
             begins, since = not self._n_told, self._n_told
@@ -141,10 +177,16 @@ class IncomingAudio:
         # A client that sends an utterance and then nothing has ended it as well.
         self._idle = asyncio.get_running_loop().call_later(self._silence_ms / 1000, self._idled, splitter, heard)
 
-    def _idled(self, splitter: UtteranceSplitter, heard: Heard) -> None:
+    def _idled(self, splitter: UtteranceSplitter | JudgedSplitter, heard: Heard) -> None:
         self._idle = None
         if splitter.holds_speech or heard.request_id is not None:
             self._ended(splitter.flush(), heard)
+
+    def _drop_splitter(self) -> None:
+        if isinstance(self._splitter, JudgedSplitter):
+            self._splitter.close()
+        self._splitter = None
+        self._n_told = 0
 
     def _ended(self, utterance: Pcm, heard: Heard) -> None:
         n_told, self._n_told = self._n_told, 0

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -21,6 +21,7 @@ from local_ai_server.request import Client
 from local_ai_server.session_settings import SessionSettings
 from local_ai_server.settings import Settings
 from local_ai_server.switchboard import Switchboard
+from local_ai_server.turns.speech_judge import SpeechJudges
 from local_ai_server.version2 import Version2
 from local_ai_server.version3 import Version3
 from voice_wire.messages import (
@@ -75,9 +76,10 @@ class Session:
         changes: ModelChanges | None = None,
         admit: Callable[[], ServeError | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        judges: SpeechJudges | None = None,
     ) -> None:
         """`changes`: the server's, shared by all sessions; `admit`: called when the client has said who it is, gives
-        the reason why there is no place for it."""
+        the reason why there is no place for it. `judges` tell a version-2 client's speech from other sounds."""
         self.key = f"session-{next(_keys)}"
         """Names the session to the LLM's prefix cache. Not the client's `call_id`: two calls must never share one."""
         self.call_id: str | None = None
@@ -90,6 +92,7 @@ class Session:
         self._changes = changes or ModelChanges(switchboard, system_prompt=settings.llm_system_prompt)
         self._admit = admit
         self._clock = clock
+        self._judges = judges
         self._limits = RateLimits(
             messages=settings.max_messages,
             cancels=settings.max_cancels,
@@ -232,14 +235,15 @@ class Session:
         )
 
     def _begin(self, version: int) -> Version2 | Version3:
-        kind = Version3 if version == 3 else Version2
-        self._version = kind(
-            self.key,
-            settings=self._settings,
-            switchboard=self._switchboard,
-            metrics=self._metrics,
-            client=self._client,
-            own=self._own,
+        of_both: dict[str, Any] = {
+            "settings": self._settings,
+            "switchboard": self._switchboard,
+            "metrics": self._metrics,
+            "client": self._client,
+            "own": self._own,
+        }
+        self._version = (
+            Version3(self.key, **of_both) if version == 3 else Version2(self.key, **of_both, judges=self._judges)
         )
         if version == 3:
             self._unsubscribe = self._switchboard.subscribe(self._tell)

@@ -1,6 +1,7 @@
 """Where an utterance begins and ends in a version-2 client's stream, by energy alone. Pure.
 
-Version 3 has no use for it: there the engine decides turns, with a voice-activity network.
+Where the voice-activity network is not installed; `turns.judged_splitter` is better. Version 3 has no use for either:
+there the engine decides turns.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from local_ai_server.session_settings import SessionSettings
 from local_ai_server.settings import Settings
 from local_ai_server.speech_stream import SpeechStream
 from local_ai_server.switchboard import Switchboard
+from local_ai_server.turns.speech_judge import SpeechJudges
 from local_ai_server.turns.utterance_streams import UtteranceStreams
 from voice_wire.audio import MULAW_8K, AudioFormat
 from voice_wire.messages import (
@@ -56,7 +57,9 @@ class Version2:
         metrics: ServerMetrics,
         client: Client,
         own: SessionSettings,
+        judges: SpeechJudges | None = None,
     ) -> None:
+        """`judges` tell speech from other sounds; without them the level does."""
         self._own = own
         self._metrics = metrics
         self.call_id: str | None = None
@@ -74,6 +77,7 @@ class Version2:
             on_speech=lambda pcm, heard, begins: self._speech.goes_on(pcm, heard.rate_hz, begins=begins),
             on_utterance=self._take_utterance,
             on_error=self._refuse,
+            judges=judges,
         )
         self._speech = UtteranceStreams(
             switchboard, max_utterance_s=settings.max_utterance_s, on_text=self._tell_partial

@@ -138,12 +138,16 @@ class SpeechJudges:
         self._missing = False
 
     async def open(self, rate_hz: int) -> SpeechJudge:
-        """A stream at 8000 or 16000 Hz."""
+        """A stream at 8000 or 16000 Hz, judged by the network or, where it is not installed, by its level."""
+        return await self.network(rate_hz) or LevelJudge(rate_hz)
+
+    async def network(self, rate_hz: int) -> SpeechJudge | None:
+        """A stream at 8000 or 16000 Hz; None where the network is not installed."""
         async with self._loading:
             if self._detector is None and not self._missing:
                 self._detector = await self._load()
                 self._missing = self._detector is None
-        return LevelJudge(rate_hz) if self._detector is None else NetworkJudge(self._detector, rate_hz)
+        return None if self._detector is None else NetworkJudge(self._detector, rate_hz)
 
     def close(self) -> None:
         """Ends the thread, when all streams are closed. Idempotent."""

@@ -37,6 +37,9 @@ class LevelJudges:
 
         return Judge(rate_hz)
 
+    async def network(self, rate_hz):
+        return await self.open(rate_hz)
+
     def close(self): ...
 
 
