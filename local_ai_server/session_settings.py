@@ -72,9 +72,9 @@ class SessionSettings:
 
         Raises `ServeError` (invalid_message) when anything in it is not a session's to set; then nothing has changed.
         """
-        unchanged = SwitchModel()
-        said = {name for name in message.model_fields_set if getattr(message, name) != getattr(unchanged, name)}
-        beyond = sorted(_OF_THE_SERVER & said | set(message.model_extra or ()))
+        known = type(message).model_fields
+        said = {name for name in _OF_THE_SERVER if getattr(message, name) != known[name].get_default()}
+        beyond = sorted(said | set(message.model_extra or ()))
         if beyond:
             raise ServeError(
                 "invalid_message",
