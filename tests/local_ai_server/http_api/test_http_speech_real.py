@@ -46,7 +46,7 @@ async def test_what_is_said_is_understood(client):
         assert words(heard.text) == words(SENTENCE), form
 
     # Longer than one piece: nothing is lost at the cuts, and the times are those of the recording.
-    text = " ".join([SENTENCE, SECOND] * 2)
+    text = " ".join([SENTENCE, SECOND] * 3)
     long = await speech(text, "wav")
     events = await client.audio.transcriptions.create(model="stt", file=long, stream=True)
     pieces = [event.delta async for event in events if event.type == "transcript.text.delta"]
