@@ -127,6 +127,10 @@ class NetworkJudge:
         self._news.set()
 
 
+class _NoNetwork(Exception):
+    """The message says what mends it."""
+
+
 class SpeechJudges:
     """Owns the network and its thread, which begin with the first stream."""
 
@@ -159,14 +163,17 @@ class SpeechJudges:
         loop = asyncio.get_running_loop()
 
         def load() -> SpeechDetector:
-            from speech_detection.detector import SpeechDetector  # noqa: PLC0415 - a quarter of a second
+            from speech_detection.detector import SpeechDetector, SpeechDetectorError  # noqa: PLC0415 - takes 0.25 s
 
-            path = self._model or find_model("silero_vad")
-            return SpeechDetector(path, loop.call_soon_threadsafe, most_behind_s=math.inf)
+            try:
+                path = self._model or find_model("silero_vad")
+                return SpeechDetector(path, loop.call_soon_threadsafe, most_behind_s=math.inf)
+            except (ModelMissing, SpeechDetectorError) as error:
+                raise _NoNetwork(str(error)) from None
 
         try:
             detector = await asyncio.to_thread(load)
-        except (ModelMissing, ImportError) as error:
+        except (_NoNetwork, ImportError) as error:
             log.warning("speech_judged_by_level", reason=str(error))
             return None
         detector.start()
