@@ -48,6 +48,7 @@ class AgentFloor:
         settings: ConversationSettings,
         emit: Callable[[Decision], None],
         *,
+        next_turn: Callable[[], int],
         stirring: Callable[[float], bool] = lambda now: False,
         said: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -62,6 +63,7 @@ class AgentFloor:
         self._gate = gate
         self._history = history
         self._settings = settings
+        self._next_turn = next_turn
         self._emit = emit
         self.reply: Reply | None = None
         """What has the floor: adopted, not yet heard to its end."""
@@ -84,8 +86,13 @@ class AgentFloor:
         reply = self.reply
         return self._playout.heard_text(reply.turn, now) if reply is not None and reply.sounded else None
 
-    def asked_for(self, reply: Reply, now: float) -> None:
-        """`reply` takes the floor and is spoken by the provider as it is written."""
+    def say(
+        self, kind: ReplyKind, text: str, now: float, *, interruptible: bool = True, rendered_only: bool = False
+    ) -> Reply:
+        """A turn of the agent's own takes the floor: `text`, spoken by the provider as it is written."""
+        reply = Reply(
+            self._next_turn(), 1, kind, now, text=text, interruptible=interruptible, rendered_only=rendered_only
+        )
         self._emit(Say(reply.turn, reply.revision, reply.text, reply.rendered_only))
         reply.source = "said"
         reply.last_event_at = now
@@ -93,6 +100,7 @@ class AgentFloor:
             self.filler = reply
         else:
             self.reply = reply
+        return reply
 
     def take(self, reply: Reply, now: float) -> None:
         """The adopted `reply` takes the floor; what has come of it already is played at once."""

@@ -81,13 +81,19 @@ class CallerFloor:
         """The decoding of `suspect` that is under way."""
         self._looks_back_to = -math.inf
         """No utterance reaches back further: what lies before was another's, or nobody's."""
+        self._came_dbfs: tuple[float | None, float | None] = (None, None)
+        """Of the last frames, as they came."""
         self._came_to_nothing: tuple[float, float] | None = None
         """Begin and end of the last sound over the agent that was judged to be nothing; it may be gone on with."""
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
-    def hear(self, audio: bytes, now: float) -> None:
-        """The caller's last frame: kept, and sent if it belongs to an utterance."""
+    def hear(self, audio: bytes, came_dbfs: float | None, now: float) -> None:
+        """The caller's last frame: kept, and sent if it belongs to an utterance.
+
+        `came_dbfs`: its level before the agent's echo was taken out; None where none was.
+        """
+        self._came_dbfs = (self._came_dbfs[1], came_dbfs)
         self._gate.hear(audio, now)
         utterance = self.utterance or self.suspect
         if utterance is not None and utterance.sending:
@@ -95,7 +101,16 @@ class CallerFloor:
             utterance.sent_until = now
 
     def level_dbfs(self) -> float:
-        """The caller's level: the louder of the last frames, which cover the window that was judged."""
+        """How loud the caller is, as far as it may not be the agent's echo.
+
+        Where that was taken out, the line must have been loud before (a canceller that has lost its way lets an echo
+        through as it came) and what is left must not be as quiet as a remainder.
+        """
+        left_dbfs, came = self._left_dbfs(), [level for level in self._came_dbfs if level is not None]
+        return min(max(came), left_dbfs + self._settings.cancelled_echo_db) if came else left_dbfs
+
+    def _left_dbfs(self) -> float:
+        """The louder of the last frames, which cover the window that was judged."""
         loudest = 0.0
         for pcm in self._gate.last(_LEVEL_FRAMES):
             samples = np.frombuffer(pcm, np.int16).astype(np.float32)
@@ -183,6 +198,12 @@ class CallerFloor:
         self._looks_back_to = self.voice.voiced_until
         if utterance is self.utterance:
             self.utterance = None
+
+    def forget_turn(self) -> None:
+        """What the caller is saying, and what is kept of what he said before, gets no answer."""
+        self.kept = None
+        if self.utterance is not None:
+            self.forget(self.utterance)
 
     def dictated(self, utterance: Utterance) -> int:
         """What was said of it is to be written down and not answered; returns the revision of its transcript."""

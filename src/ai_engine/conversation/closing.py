@@ -10,9 +10,12 @@ from ai_engine.conversation.decisions import Decision, Ending
 class Closing:
     """Emits the decision that ends the call, once: when the farewell was heard, cannot be said, or does not come."""
 
-    def __init__(self, *, deadline_s: float, emit: Callable[[Decision], None]) -> None:
+    def __init__(
+        self, *, deadline_s: float, on_called_off: Callable[[], None], emit: Callable[[Decision], None]
+    ) -> None:
         """`deadline_s`: so long the farewell may be silent, before it and within it. Its sound is not counted."""
         self._deadline_s = deadline_s
+        self._on_called_off = on_called_off
         self._emit = emit
         self._decision: Ending | None = None
         self._revocable = False
@@ -41,8 +44,10 @@ class Closing:
         self._revocable = False
 
     def call_off(self) -> None:
-        """The call goes on after all."""
-        self._decision = None
+        """The caller is there: the call goes on, should it have been about to end."""
+        if self.begun:
+            self._decision = None
+            self._on_called_off()
 
     def tick(self, now: float, *, sounding: bool, on_hold: bool = False) -> bool:
         """Time passed; True when the farewell is given up."""

@@ -37,10 +37,9 @@ class Interruptions:
         closing: Closing,
         *,
         on_words: Callable[[], None],
-        on_taken: Callable[[], None],
         emit: Callable[[Decision], None],
     ) -> None:
-        """`on_words`: the caller has said something that counts. `on_taken`: he has taken the floor."""
+        """`on_words`: the caller has said something that counts."""
         self._transport = transport
         self._playout = transport.played
         self._agent = agent
@@ -48,7 +47,6 @@ class Interruptions:
         self._gate = gate
         self._closing = closing
         self._on_words = on_words
-        self._on_taken = on_taken
         self._emit = emit
 
     def suspect(self, now: float) -> None:
@@ -101,7 +99,7 @@ class Interruptions:
         if reply is not None and self._goes_on(reply, now):
             self._agent.withdraw(now)
             self._gate.committed()
-            self._on_taken()
+            self._taken()
             self._caller.join(reply)
             self._emit(Announce("took_back", now, detail))
             return
@@ -118,8 +116,13 @@ class Interruptions:
         """What the agent says ends here, for the reason `detail`."""
         self._agent.cut(now)
         self._gate.committed()
-        self._on_taken()
+        self._taken()
         self._emit(Announce("barge_in", now, detail))
+
+    def _taken(self) -> None:
+        """The floor is the caller's: he is there."""
+        self._closing.call_off()
+        self._on_words()
 
     def drop(self, now: float) -> None:
         """What was suspected does not matter any more: the agent may go on."""

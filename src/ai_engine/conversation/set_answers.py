@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ai_engine.conversation.agent_floor import AgentFloor
 from ai_engine.conversation.caller_floor import CallerFloor
+from ai_engine.conversation.closing import Closing
 from ai_engine.conversation.decisions import Announce, CallerTurn, Decision, Ending, Forget
 from ai_engine.conversation.key_input import Keys
 from ai_engine.conversation.recovery import Say
@@ -48,6 +49,7 @@ class SetTurns:
         history: History,
         set_answers: SetAnswers | None,
         *,
+        closing: Closing,
         next_turn: Callable[[], int],
         say: Say,
         close: Close,
@@ -57,6 +59,7 @@ class SetTurns:
         self._caller = caller
         self._gate = gate
         self._history = history
+        self._closing = closing
         self._set = set_answers
         self._next_turn = next_turn
         self._say = say
@@ -76,7 +79,7 @@ class SetTurns:
 
     def understood(self, reply: Reply, text: str, now: float) -> bool:
         """The words of an adopted turn came late; True when `reply` to it is thrown away because of them."""
-        if self._set is None or reply.turn == self._acted_on:
+        if self._set is None or self._closing.begun or reply.turn == self._acted_on:
             return False
         if reply is not self._agent.reply and not (self._agent.free and self._caller.utterance is None):
             return False

@@ -10,6 +10,21 @@ from ai_engine.conversation.decisions import CarryOut, Ending
 from ai_engine.providers.provider import AgentAudio, AgentAudioDone, ToolCall
 
 
+class TurnNumbers:
+    """Of one conversation: upwards from 1, whoever's turn it is."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        self._last += 1
+        return self._last
+
+    def reached(self, turn: int) -> None:
+        """A provider that numbers turns by itself has come to `turn`."""
+        self._last = max(self._last, turn)
+
+
 class ReplyKind(Enum):
     ANSWER = "answer"
     """To what the caller said."""

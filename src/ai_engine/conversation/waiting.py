@@ -42,6 +42,17 @@ class Close(Protocol):
     def __call__(self, decision: Ending, text: str, now: float, *, revocable: bool = False) -> None: ...
 
 
+def silence_policy(settings: ConversationSettings, phrases: Phrases) -> SilencePolicy:
+    """What the caller's silence leads to, as far as there are words for it."""
+    return SilencePolicy(
+        ask_after_s=settings.ask_after_s if Alternatives(phrases.are_you_there) else 0.0,
+        ask_times=settings.ask_times,
+        give_up_after_s=settings.give_up_after_s,
+        max_call_s=settings.max_call_s,
+        warn_before_s=settings.time_warning_s if phrases.time_warning else 0.0,
+    )
+
+
 class Waiting:
     """Silence, the greatest length of a call, and fillers."""
 
@@ -51,6 +62,7 @@ class Waiting:
         caller: CallerFloor,
         settings: ConversationSettings,
         phrases: Phrases,
+        silence: SilencePolicy,
         *,
         fillers: bool,
         say: Say,
@@ -64,13 +76,7 @@ class Waiting:
         self._close = close
         self._questions = Alternatives(phrases.are_you_there)
         self._fillers = Alternatives(phrases.filler)
-        self.silence = SilencePolicy(
-            ask_after_s=settings.ask_after_s if self._questions else 0.0,
-            ask_times=settings.ask_times,
-            give_up_after_s=settings.give_up_after_s,
-            max_call_s=settings.max_call_s,
-            warn_before_s=settings.time_warning_s if phrases.time_warning else 0.0,
-        )
+        self._silence = silence
         self._time_up_at: float | None = None
         self._heard: str | None = None
         """Of what the agent says, since the time is up."""
@@ -88,18 +94,18 @@ class Waiting:
 
     def start(self, now: float) -> None:
         """The call's time begins."""
-        self.silence.tick(now, quiet=False)
+        self._silence.tick(now, quiet=False)
 
     def hold(self, now: float) -> None:
         """A tick on hold: no time passes."""
-        self.silence.tick(now, quiet=False, on_hold=True)
+        self._silence.tick(now, quiet=False, on_hold=True)
         self._filler.tick(now, waiting_for=None, caller_speaking=False, on_hold=True)
 
     def tick(self, now: float, *, closing: bool, greeting_pending: bool = False) -> None:
         agent, caller = self._agent, self._caller
         speaking = caller.voice.speaking
         quiet = agent.free and caller.utterance is None and caller.interruption is None and not speaking
-        verdict = self.silence.tick(now, quiet=quiet and not (closing or greeting_pending))
+        verdict = self._silence.tick(now, quiet=quiet and not (closing or greeting_pending))
         if closing:
             return
         if verdict is SilenceVerdict.ASK:

@@ -90,7 +90,13 @@ def test_an_answer_does_not_begin_while_the_caller_may_be_beginning_to_speak(kin
     stirring = {0.02, 0.04, 0.06}
     transport = HandPacedTransport()
     floor = AgentFloor(
-        transport, Gate(), History(), ConversationSettings(), lambda decision: None, stirring=stirring.__contains__
+        transport,
+        Gate(),
+        History(),
+        ConversationSettings(),
+        lambda decision: None,
+        next_turn=lambda: 2,
+        stirring=stirring.__contains__,
     )
     reply = Reply(1, 1, kind, 0.0, backlog=[AgentAudio(1, 1, bytes(160), MULAW_8K, "Yes.")])
     floor.take(reply, 0.02)
