@@ -102,10 +102,10 @@ class TurnTaking:
             self._end.transcript(text)
 
     def end(self) -> int:
-        """The turn ends here, whatever is heard: where its last voice was, in milliseconds."""
+        """The turn ends here, whatever is heard: where its last voice was, in milliseconds; 0 before any."""
         self._open = self._asked = False
         self._activity.reset()
-        return round(1000 * self._activity.voiced_until)
+        return round(1000 * max(0.0, self._activity.voiced_until))
 
     def _began(self, paused_ms: float) -> list[Change]:
         if self._end is not None:

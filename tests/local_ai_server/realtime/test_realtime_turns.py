@@ -230,6 +230,14 @@ async def test_what_is_cleared_is_forgotten(talk):
     assert not talk.services.stt.calls
 
 
+async def test_there_may_be_nothing_to_clear_or_to_commit(talk):
+    await talk.hear(quiet(0.3))
+    await talk.send("input_audio_buffer.clear")
+    assert talk.client.sent[-1]["type"] == "input_audio_buffer.cleared"
+    await talk.send("input_audio_buffer.commit")
+    assert talk.client.sent[-1]["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
 async def test_a_turn_may_be_committed_before_it_ends(talk):
     await talk.hear(quiet(0.3), speech(0.6))
     await talk.send("input_audio_buffer.commit")

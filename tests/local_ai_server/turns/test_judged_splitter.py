@@ -79,6 +79,12 @@ async def test_who_sends_nothing_more_has_ended_it(ear):
     assert ear.utterances[0].pcm.size >= RATE_HZ
 
 
+async def test_a_request_is_answered_whatever_it_holds(ear):
+    ear.hear(quiet(1, RATE_HZ), request_id="r")
+    await ear.until(1)
+    assert ear.utterances[0].request_id == "r"
+
+
 async def test_endless_speech_is_cut():
     ear = Ear(LevelJudges(), max_s=2)
     ear.hear(speech(5, RATE_HZ))

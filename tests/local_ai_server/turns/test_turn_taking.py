@@ -83,6 +83,12 @@ def test_a_turn_that_is_ended_by_somebody_is_over():
     assert feed(taking, SPEECH, 5)
 
 
+def test_nothing_can_be_ended_before_any_voice():
+    taking = TurnTaking(TurnRules())
+    feed(taking, QUIET, 10)
+    assert taking.end() == 0
+
+
 def test_nobody_hears_faster_than_it_plays():
     playback = Playback()
     assert playback.heard_s(1.0) == playback.left_s(1.0) == 0
