@@ -11,10 +11,11 @@ import ssl
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from email.headerregistry import HeaderRegistry
+from email.headerregistry import Address, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -61,7 +62,11 @@ def _mailbox(value: str) -> str:
     found = header.addresses
     if header.defects or len(found) != 1 or not (found[0].username and found[0].domain):
         raise ValueError(wrong)
-    return str(found[0])
+    try:  # as any mail server takes it, also one that knows no SMTPUTF8
+        domain = found[0].domain.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(wrong) from None
+    return str(Address(found[0].display_name, found[0].username, domain))
 
 
 def _one_or_more(value: Any) -> Any:
@@ -194,7 +199,8 @@ class Email:
         body = "\n\n".join([facts, message.transcript or "(no words were understood)", *notes])
         email = self._email(message.values(), body + "\n")
         if content is not None:
-            email.add_attachment(content, maintype="audio", subtype="wav", filename=Path(message.file).name)
+            attach = partial(email.add_attachment, content, maintype="audio", subtype="wav")
+            await asyncio.to_thread(attach, filename=Path(message.file).name)
         self._identify(email, message.id, message.left_at)
         await self._send(email)
 
@@ -209,7 +215,7 @@ class Email:
         email["From"] = self._options.sender
         email["To"] = ", ".join(self._options.to)
         subject = self._subject.fill(lambda name: as_text(values.get(name)))
-        email["Subject"] = " ".join(_clean(subject).split())[:_MAX_SUBJECT_CHARS] or "A call"
+        email["Subject"] = _subject(subject) or "A call"
         email["Auto-Submitted"] = "auto-generated"
         email.set_content(_clean(body, keep="\n")[:_MAX_BODY_CHARS], charset="utf-8", cte="base64")
         return email
@@ -217,9 +223,12 @@ class Email:
     async def _send(self, email: EmailMessage) -> None:
         """Raises `HookFailed`."""
         options = self._options
+        content = await asyncio.to_thread(email.as_bytes)  # of a long recording this takes a while
         try:
             refused, _ = await aiosmtplib.send(
-                email,
+                content,
+                sender=parseaddr(options.sender)[1],
+                recipients=[parseaddr(recipient)[1] for recipient in options.to],
                 hostname=options.host,
                 port=options.port,
                 username=self._user,
@@ -276,6 +285,11 @@ def _read(file: Path, most_bytes: int) -> bytes | None:
     except OSError:
         return None
     return content if len(content) <= most_bytes else None
+
+
+def _subject(text: str) -> str:
+    """One line. The e-mail package would decode an encoded word (RFC 2047) in it, line breaks and all."""
+    return " ".join(_clean(text).split()).replace("=?", "= ?")[:_MAX_SUBJECT_CHARS]
 
 
 def _clean(text: str, keep: str = "") -> str:

@@ -161,6 +161,26 @@ async def test_what_a_caller_is_called_makes_no_header_and_no_recipient() -> Non
     assert not set("\x00\u2028\u202e") & set(text)
 
 
+@pytest.mark.parametrize(
+    "name", ["=?utf-8?q?Eve=0aBcc:_all=40evil.example?=", "=\0?utf-8?b?RXZlCgpib2R5?=", "=?u?q?=00?="]
+)
+async def test_a_name_that_is_an_encoded_word_stays_as_it_is(name: str) -> None:
+    office = Office()
+    facts = CallFacts("c1", "clinic", "+49170", name, "700", "en", {})
+    async with smtp_server(office) as port:
+        tool = make_email("mail", options(port, subject="From {caller_name}", transcript=True), ToolServices())
+        await tool.after_call(CallRecord(facts, "failed", BEGAN, BEGAN, ()), "")
+    message = office.mail[0][2]
+    assert message["Subject"] == "From " + name.replace("\0", " ").replace("=?", "= ?")
+    assert "Bcc" not in message
+    assert message.get_content().startswith("From: =")
+
+
+def test_a_domain_is_written_as_every_mail_server_takes_it() -> None:
+    chosen = EmailOptions(**options(25, sender="Büro <desk@bücher.example>"))
+    assert chosen.sender == "Büro <desk@xn--bcher-kva.example>"
+
+
 async def test_the_login_is_given_over_tls_only(certificate: tuple[Path, Path]) -> None:
     key, chain = certificate
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
