@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -83,7 +84,10 @@ class MessageDesk:
     async def drop(self, message: VoiceMessage, takers: tuple[str, ...]) -> None:
         """There is none."""
         for name in takers:
-            await asyncio.to_thread(self._spool.remove, f"{message.id}.{name}")
+            try:
+                await asyncio.to_thread(self._spool.remove, f"{message.id}.{name}")
+            except OSError as error:  # the next start finds no sound of it
+                log.warning("message_not_removed", call_id=message.call.call_id, error=str(error))
 
     async def deliver(self, message: VoiceMessage, takers: tuple[str, ...]) -> None:
         """It is complete. When this returns it is noted for each taker, and on its way."""
@@ -121,7 +125,7 @@ class MessageDesk:
 
     async def _send_cut_off(self, taker: TakesMessages, message: VoiceMessage) -> None:
         """Its engine died while it was spoken: what there is of the sound, without words."""
-        found = await asyncio.to_thread(self._cut_off_sound, message.call.call_id)
+        found = await asyncio.to_thread(self._cut_off_sound, message)
         if found is None:
             raise DeliveryFailed("nothing of it had been recorded")
         file, seconds = found
@@ -130,9 +134,10 @@ class MessageDesk:
             VoiceMessage(message.call, message.left_at, seconds, name, "", whole=False, number=message.number), file
         )
 
-    def _cut_off_sound(self, call_id: str) -> tuple[Path, float] | None:
-        files = sorted(self.folder.of_call(call_id), key=lambda path: path.name)
-        if not files:
+    def _cut_off_sound(self, message: VoiceMessage) -> tuple[Path, float] | None:
+        files = sorted(self.folder.of_call(message.call.call_id), key=lambda path: path.name)
+        # One that began before it was asked for is an earlier message of the call.
+        if not files or files[-1].name < f"{message.left_at.astimezone(UTC):%Y%m%dT%H%M%SZ}":
             return None
         file = files[-1]
         size = file.stat().st_size

@@ -101,7 +101,7 @@ class Outbox:
         for spooled in await asyncio.to_thread(self._spool.waiting):
             try:
                 delivery = of(spooled.content)
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 log.error("delivery_not_readable", kind=self._kind, file=spooled.id, error=type(error).__name__)  # noqa: TRY400
                 continue
             if delivery is None or delivery.name != spooled.id:

@@ -21,7 +21,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 KEEP_S: Final = 3 * 86_400.0
-"""An older delivery is given up: whoever was to have it has not taken it for three days."""
+"""An older delivery is given up at a start: whoever was to have it has not taken it for three days."""
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _PART: Final = ".part"
 
@@ -43,7 +43,10 @@ class Spool:
         self._wall_clock = wall_clock
 
     def put(self, id: str, content: Mapping[str, Any]) -> None:
-        """Keep `content` (JSON), in place of what that id had. Raises `OSError`, and `ValueError` for a bad id."""
+        """Keep `content` (JSON), in place of what that id had, which stays as old as it was.
+
+        Raises `OSError`, and `ValueError` for a bad id.
+        """
         path = self._path(id)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_suffix(_PART)
@@ -51,6 +54,9 @@ class Spool:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
             json.dump(content, file)
             file.flush()
+            with contextlib.suppress(FileNotFoundError):
+                before = path.stat()
+                os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(file.fileno())
         part.replace(path)
         self._sync_folder()
@@ -60,22 +66,20 @@ class Spool:
         self._path(id).unlink(missing_ok=True)
 
     def waiting(self) -> list[Spooled]:
-        """Oldest first. What cannot be read, or is too old, is told and deleted."""
+        """Oldest first. What is too old is told and deleted, what cannot be read is told and left until then."""
         found: list[tuple[float, Spooled]] = []
         for path in self._files():
             try:
                 changed_at = path.stat().st_mtime
-                content = json.loads(path.read_text(encoding="utf-8"))
+                if self._wall_clock() - changed_at > self._keep_s:
+                    log.error("delivery_given_up", file=path.name, older_than_days=round(self._keep_s / 86_400, 1))
+                    path.unlink(missing_ok=True)
+                elif path.suffix != _PART:
+                    found.append((changed_at, Spooled(path.stem, _read(path))))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 log.warning("delivery_not_readable", file=path.name, error=type(error).__name__)
-                continue
-            if not isinstance(content, dict) or self._wall_clock() - changed_at > self._keep_s:
-                log.error("delivery_given_up", file=path.name, older_than_days=round(self._keep_s / 86_400, 1))
-                path.unlink(missing_ok=True)
-                continue
-            found.append((changed_at, Spooled(path.stem, content)))
         return [spooled for _, spooled in sorted(found, key=lambda one: (one[0], one[1].id))]
 
     def delete_call(self, call_id: str) -> int:
@@ -88,8 +92,10 @@ class Spool:
         return deleted
 
     def _files(self) -> list[Path]:
+        """Those that a killed writer left unfinished among them."""
         try:
-            return [path for path in self._folder.iterdir() if path.suffix == ".json" and not path.is_symlink()]
+            files = list(self._folder.iterdir())
+            return [path for path in files if path.suffix in (".json", _PART) and not path.is_symlink()]
         except OSError:
             return []
 
@@ -105,3 +111,10 @@ class Spool:
                 os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("no delivery")  # noqa: TRY004 - as for what is no JSON
+    return content

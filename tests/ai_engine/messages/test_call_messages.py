@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import wave
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from voice_wire.audio import MULAW_8K, AudioFormat
 LIMIT_S = 30
 WORDS = "this is Ann please call me back about the bicycle"
 FACTS = CallFacts("c1", "shop", "100", "Ann", "700", "en", {})
-FACTS_LEFT_AT = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 LEFT = f"until agent\npause 11\nsay {WORDS}\n"
 
 
@@ -192,6 +191,20 @@ async def test_neither_sound_nor_words_is_a_failure_that_the_caller_hears(
     assert (office.tries, open_shop.spool.waiting()) == (0, [])
 
 
+async def test_an_outbox_that_cannot_be_written_leaves_no_caller_without_an_answer(
+    shop: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    open_shop = await shop(Office())
+    monkeypatch.setattr(Spool, "put", refused)
+    monkeypatch.setattr(Spool, "remove", refused)
+    assert await open_shop.leaves("until agent\npause 33") == "There is no message: the caller left none."
+    open_shop.call.advance(0.1)
+    assert message_sentence("nothing", "en") in open_shop.said
+
+
 async def test_an_office_that_is_away_gets_it_from_the_next_engine(shop: Callable[..., Any], tmp_path: Path) -> None:
     office = Office(there=False)
     open_shop = await shop(office)
@@ -211,7 +224,7 @@ async def test_an_engine_that_died_while_it_was_spoken_leaves_what_had_been_said
     shop: Callable[..., Any], tmp_path: Path
 ) -> None:
     started = MessageDesk(tmp_path / "messages", Spool(tmp_path / "outbox"))
-    begun = VoiceMessage(FACTS, FACTS_LEFT_AT, 0.0, "", "", whole=False)
+    begun = VoiceMessage(FACTS, datetime.now(UTC) - timedelta(seconds=9), 0.0, "", "", whole=False)
     await started.begin(begun, ("office",))
     _, file = started.folder.begin("c1", 8000, 1)
     file.write(bytes(2 * 8000 * 3))
@@ -223,6 +236,29 @@ async def test_an_engine_that_died_while_it_was_spoken_leaves_what_had_been_said
     assert (message.seconds, message.transcript, message.whole) == (3.0, "", False)
     assert sound.suffix == ".wav"
     assert open_shop.spool.waiting() == []
+
+
+async def test_an_engine_that_died_before_a_second_message_does_not_deliver_the_first_again(
+    shop: Callable[..., Any], tmp_path: Path
+) -> None:
+    started = MessageDesk(tmp_path / "messages", Spool(tmp_path / "outbox"))
+    part, file = started.folder.begin("c1", 8000, 1)
+    file.write(bytes(2 * 8000 * 3))
+    file.close()
+    started.folder.end(part)
+    asked_at = datetime.now(UTC) + timedelta(seconds=9)
+    await started.begin(VoiceMessage(FACTS, asked_at, 0.0, "", "", whole=False, number=2), ("office",))
+    open_shop = await shop(office := Office())
+    await open_shop.settle(lambda: open_shop.desk.waiting == 0)
+    assert (office.taken, open_shop.spool.waiting()) == ([], [])
+
+
+async def test_notes_that_were_spoilt_keep_no_engine_from_starting(shop: Callable[..., Any], tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "outbox")
+    for number, message in enumerate((None, "", [], {}, {"call": None, "left_at": 1}, {"call": {}, "left_at": "x"})):
+        spool.put(f"c{number}.message1.office", {"taker": "office", "message": message})
+    open_shop = await shop(office := Office())
+    assert (open_shop.desk.waiting, office.tries) == (0, 0)
 
 
 async def test_deleting_a_call_deletes_its_messages(shop: Callable[..., Any]) -> None:

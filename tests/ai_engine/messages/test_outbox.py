@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -127,6 +128,32 @@ def test_what_is_too_old_is_given_up(tmp_path: Path) -> None:
         assert spool.waiting() == []
     assert [log["event"] for log in logs] == ["delivery_given_up"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_tried_again_gets_no_younger_and_what_cannot_be_read_no_older_than_the_rest(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    spool = Spool(tmp_path, keep_s=60, wall_clock=lambda: now)
+    spool.put("c1.office", {"try": 1})
+    (tmp_path / "c2.office.json").write_text("[" * 100_000)
+    (tmp_path / "c3.office.json").write_text("[]")
+    (tmp_path / "c4.office.part").write_text("{}")
+    for file in tmp_path.iterdir():
+        os.utime(file, (now - 50, now - 50))
+    spool.put("c1.office", {"try": 2})
+    assert [spooled.content for spooled in spool.waiting()] == [{"try": 2}]
+    assert len(list(tmp_path.iterdir())) == 4
+    now += 20
+    assert spool.waiting() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deleting_a_call_deletes_what_was_being_written_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put("c1.office", {})
+    (tmp_path / "c1.other.part").write_text("{}")
+    spool.put("c11.office", {})
+    assert spool.delete_call("c1") == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["c11.office.json"]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
