@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from local_ai_server.errors import ServeError
+from local_ai_server.http_api.ahead import ahead
 from local_ai_server.http_api.answers import error_body, status_of
 from local_ai_server.http_api.chat_answer import Answer, ToolCall
 from local_ai_server.http_api.chat_asked import Asked
@@ -31,7 +32,7 @@ from local_ai_server.switchboard import Switchboard
 log = structlog.get_logger(__name__)
 
 _STALLED_S: Final = 30.0
-"""A client that takes nothing for so long is gone: it would keep the language model from others."""
+"""A client that takes nothing for so long is gone."""
 _HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """What stands in between is to pass each event on at once."""
 
@@ -165,7 +166,7 @@ class _Stream(Response):
         """What is sent together."""
         run, role = self._run, True
         at = 0
-        async with aclosing(run.pieces()) as pieces:
+        async with aclosing(ahead(run.pieces())) as pieces:
             async for piece in pieces:
                 some = []
                 if role:

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from local_ai_server.errors import ServeError
+from local_ai_server.http_api.ahead import ahead
 from local_ai_server.http_api.counting import Counted
 from local_ai_server.http_api.disconnect import while_connected
 from local_ai_server.http_api.sound_forms import Sound
@@ -55,7 +56,7 @@ class Synthesis:
         with Counted(self._metrics, "http_tts") as counted:
             encoder = self._sound.encoder()
             for phrase in self._phrases:
-                async with aclosing(self._say(phrase)) as pieces:
+                async with aclosing(ahead(self._say(phrase))) as pieces:
                     async for piece in pieces:
                         encoded = await asyncio.to_thread(encoder.feed, piece)
                         if encoded:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import httpx
 import openai
@@ -253,6 +254,21 @@ async def test_the_model_works_no_longer_for_a_client_that_left(services, stream
     assert first == second
     for outcome in ("cancelled", "done"):
         assert f'local_ai_requests_total{{operation="chat",outcome="{outcome}"}} 1.0' in figures
+
+
+async def test_a_client_that_reads_nothing_does_not_keep_the_model_from_others(services):
+    services.llm.answer = lambda method, args, body: ([({"text": "word " * 2000}, b"")] * 1000, {})
+    async with serving(services.switchboard) as url:
+        body = json.dumps({"messages": HELLO, "stream": True}).encode()
+        head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        deaf = socket.socket()
+        with deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", httpx.URL(url).port))
+            deaf.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{head}".encode() + body)
+            llm = services.switchboard.service("llm")
+            await until(lambda: services.llm.calls)
+            await until(lambda: not llm.running)
 
 
 async def test_a_token_is_asked_for(services):

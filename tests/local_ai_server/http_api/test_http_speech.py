@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import wave
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -298,6 +299,24 @@ async def test_the_first_phrase_is_sent_before_the_second_is_made_and_leaving_en
         await until(lambda: services.tts.calls[0].cancelled)
         await until(lambda: services.switchboard.service("tts").running == 0)
     assert len(services.tts.calls) == 1
+
+
+async def test_a_client_that_reads_nothing_does_not_keep_the_voice_from_others(services):
+    services.tts.answer = lambda method, args, body: ([({}, bytes(200_000))] * 100, {})
+    async with asking(services) as http:
+        where = (http.base_url.host, http.base_url.port)
+        asked = b'{"text": "Hello."}'
+        head = "POST /synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(asked)}\r\n\r\n"
+        deaf = socket.socket()
+        with deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(where)
+            deaf.sendall(head.encode() + asked)
+            await until(lambda: services.tts.calls)
+            async with asyncio.timeout(20):
+                answer = await http.post("/synthesize", json={"text": "Hello.", "format": "pcm"})
+    assert len(answer.content) == 20_000_000
 
 
 async def test_who_leaves_before_the_first_sound_ends_the_work_too(services):
