@@ -16,11 +16,18 @@ from ai_engine.server_addresses import server_label
 log = structlog.get_logger(__name__)
 
 State = Literal["unknown", "up", "set_aside", "down", "unusable"]
-"""`set_aside`: it is full or has kept a call waiting, and gets no new ones for a while. `unusable`: it refuses us."""
+"""`set_aside`: it is full, has kept a call waiting or comes and goes, and gets no new ones for a while.
+
+`unusable`: it refuses us.
+"""
 
 SET_ASIDE_S: Final = 5.0
 UNUSABLE_S: Final = 60.0
 """A wrong token or an old version is mended by hand; until then one call a minute tries."""
+STEADY_S: Final = 60.0
+"""One that goes down sooner than this after it was back rests before it gets calls again, longer each time: with fewest
+calls it would get every new one, and lose them."""
+_LONGEST_REST_S: Final = 60.0
 _LAST_RESORT: Final[dict[State, int]] = {"unknown": 0, "up": 0, "set_aside": 1, "down": 2, "unusable": 3}
 
 
@@ -40,6 +47,8 @@ class Server:
     """Ours, those that are being placed included."""
     capacity: int | None = None
     """Sessions it takes from all its clients, once it has refused one for that."""
+    falls: int = 0
+    """How often it has gone down without having been steady in between."""
     latency_s: float | None = None
     """Of the last probe that was answered."""
 
@@ -113,10 +122,16 @@ class ServerFleet:
             server.latency_s = latency_s
             if server.state == "unusable" or (server.state == "set_aside" and self._clock() < server.until):
                 return  # that it is alive has not been the question
+            if server.state == "down" and server.falls > 1:
+                rest_s = min(SET_ASIDE_S * 2 ** (server.falls - 2), _LONGEST_REST_S)
+                self._change(server, "set_aside", f"it went down {server.falls} times", for_s=rest_s)
+                return
         self._change(server, "up")
 
     def down(self, server: Server, reason: str) -> None:
         """It cannot be reached, does not answer, or says that it is not ready."""
+        if server.state != "down":
+            server.falls = 1 if self._clock() - server.since >= STEADY_S else min(server.falls, 10) + 1
         self._change(server, "down", reason)
 
     def doubted(self, server: Server, reason: str) -> None:

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_EVERY_S: Final = 3.0
 PROBE_TIMEOUT_S: Final = 3.0
+_PROXY_SAYS_DOWN: Final = frozenset({502, 504})
 _WHILE_DOWN: Final = Backoff(base_s=1.0, cap_s=8.0)
 
 
@@ -64,12 +65,14 @@ class ServerProbes:
                         await hurry.wait()
 
     async def _probe(self, client: aiohttp.ClientSession, server: Server) -> str:
-        """Why it is down; empty where it is not. Any answer but 503 shows that somebody is there who may serve."""
+        """Why it is down; empty where it is not. Any answer but these shows that somebody is there who may serve."""
         begun_s = time.monotonic()
         try:
             async with client.get(readiness_page(server.address), allow_redirects=False) as answer:
                 if answer.status == 503:
                     return "it says that it is not ready; see its /readyz for the reason"
+                if answer.status in _PROXY_SAYS_DOWN:
+                    return f"the proxy before it says that nobody is there (status {answer.status})"
         except TimeoutError:
             return f"no answer within {PROBE_TIMEOUT_S:g} s"
         except (aiohttp.ClientError, OSError) as error:

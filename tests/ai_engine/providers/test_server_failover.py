@@ -146,9 +146,10 @@ async def test_an_address_where_nobody_is_costs_no_call():
         assert servers.states()[2] == "down"
 
 
-async def test_a_server_that_is_not_ready_is_asked_only_when_no_other_is():
+@pytest.mark.parametrize("status", [503, 502], ids=["it says so", "its proxy does"])
+async def test_a_server_that_is_not_ready_is_asked_only_when_no_other_is(status):
     async with serving(2) as servers, AsyncExitStack() as stack:
-        servers.all[0].ready = False
+        servers.all[0].ready, servers.all[0].unready_status = False, status
         servers.services.local_servers().start()
         await until(lambda: servers.states() == ["down", "up"])
         for _ in range(3):

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ai_engine.metrics import Metrics
-from ai_engine.providers.server_fleet import SET_ASIDE_S, UNUSABLE_S, ServerFleet
+from ai_engine.providers.server_fleet import SET_ASIDE_S, STEADY_S, UNUSABLE_S, ServerFleet
 
 
 class Fleet(ServerFleet):
@@ -85,6 +85,36 @@ def test_a_server_that_kept_a_call_waiting_rests_and_may_still_take_over():
     fleet.down(one, "gone")
     assert not fleet.others(two)
     assert fleet.others(one)
+
+
+def test_a_server_that_comes_and_goes_rests_longer_each_time():
+    fleet = Fleet(2)
+    one, two = fleet.servers
+    rests = []
+    for _ in range(7):
+        fleet.doubted(one, "lost")
+        fleet.works(one, 0.01)
+        rests.append(max(0.0, one.until - fleet.now) if one.state == "set_aside" else 0.0)
+        fleet.now = max(fleet.now, one.until - 0.1)
+        assert one.state == "up" or fleet.place() is two
+        fleet.now += 1
+        fleet.works(one, 0.01)
+        assert one.state == "up"
+    assert rests == pytest.approx([0, 5, 10, 20, 40, 60, 60])
+    fleet.now += STEADY_S
+    fleet.down(one, "gone")
+    fleet.works(one, 0.01)
+    assert one.state == "up"
+
+
+def test_one_that_rests_still_takes_a_call_when_no_other_serves():
+    fleet = Fleet(2)
+    one, two = fleet.servers
+    for _ in range(3):
+        fleet.down(one, "gone")
+        fleet.works(one, 0.01)
+    fleet.down(two, "gone")
+    assert (one.state, fleet.placed()) == ("set_aside", "0")
 
 
 def test_a_doubt_calls_for_a_look():

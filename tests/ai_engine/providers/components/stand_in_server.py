@@ -74,6 +74,7 @@ class StandInServer:
         self.probes: list[Request] = []
         """Of the readiness page."""
         self.ready = True
+        self.unready_status = 503
         self.responds = asyncio.Event()
         """Cleared, it is as good as dead: connections stay, and nothing is answered any more."""
         self.responds.set()
@@ -105,7 +106,7 @@ class StandInServer:
             return None
         self.probes.append(request)
         await self.responds.wait()
-        return connection.respond(200 if self.ready else 503, "")
+        return connection.respond(200 if self.ready else self.unready_status, "")
 
     async def change_backend(self, name: str, *, needs_gating: bool) -> None:
         self.stt_backend = (name, needs_gating)
