@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -137,6 +138,22 @@ async def test_the_sound_goes_along_where_the_body_names_it(server: Server, soun
     finally:
         await services.clients.close()
     assert base64.b64decode(json.loads(server.got[0][1])["wav"]) == SOUND
+
+
+@pytest.mark.parametrize("why", ["deleted", "never recorded", "too large"])
+async def test_words_whose_sound_cannot_be_sent_are_told_all_the_same(server: Server, sound: Path, why: str) -> None:
+    services = ToolServices()
+    if why == "deleted":
+        sound.unlink()
+    elif why == "too large":
+        os.truncate(sound, 100_000_000)
+    file = sound.parent if why == "never recorded" else sound
+    body = {"wav": "{message_sound}", "words": "{message}"}
+    try:
+        await hook(server, services, body=body).deliver_message(MESSAGE, file)
+    finally:
+        await services.clients.close()
+    assert json.loads(server.got[0][1]) == {"wav": None, "words": "Call me."}
 
 
 async def test_webhooks_after_calls_are_signed_too(server: Server) -> None:
