@@ -15,6 +15,9 @@ from voice_wire.audio import AudioFormat
 MAX_ITEMS: Final = 400
 """The oldest go first, as they do in the model's context long before."""
 _MAX_CHARS: Final = 100_000
+_MAX_ALL_CHARS: Final = 1_000_000
+"""Of all items, as in a chat completion; beyond it the oldest go as well."""
+_MAX_CALL_ID_CHARS: Final = 512
 _ROLES: Final = ("system", "user", "assistant")
 _TEXT: Final = ("input_text", "output_text", "text")
 _SOUND: Final = ("output_audio", "audio", "input_audio")
@@ -41,6 +44,11 @@ class Item:
         """What the model reads. `calls`: those of the conversation, by `call_id`."""
         raise NotImplementedError
 
+    @property
+    def n_chars(self) -> int:
+        """Of its text."""
+        raise NotImplementedError
+
 
 @dataclass(eq=False)
 class Remark(Item):
@@ -64,6 +72,10 @@ class Remark(Item):
     def lines(self, calls: Mapping[str, Call]) -> Iterator[dict[str, str]]:
         if self.text:
             yield {"role": self.role, "content": self.text}
+
+    @property
+    def n_chars(self) -> int:
+        return len(self.text)
 
 
 @dataclass(eq=False)
@@ -107,6 +119,10 @@ class Spoken(Item):
         if self.transcript:
             yield {"role": "assistant", "content": self.transcript}
 
+    @property
+    def n_chars(self) -> int:
+        return len(self.spoken.text)
+
 
 @dataclass(eq=False)
 class Call(Item):
@@ -128,6 +144,10 @@ class Call(Item):
     def lines(self, calls: Mapping[str, Call]) -> Iterator[dict[str, str]]:
         return iter(())  # it is told with its result: small models would copy a call's form
 
+    @property
+    def n_chars(self) -> int:
+        return len(self.name) + len(self.arguments)
+
 
 @dataclass(eq=False)
 class CallOutput(Item):
@@ -143,6 +163,10 @@ class CallOutput(Item):
         call = calls.get(self.call_id)
         asked = f"The tool {call.name} was called with {call.arguments}." if call else "A tool was called."
         yield {"role": "system", "content": f"{asked} Its result: {self.output}"}
+
+    @property
+    def n_chars(self) -> int:
+        return len(self.output)
 
 
 class Conversation:
@@ -182,12 +206,18 @@ class Conversation:
             at = self._items.index(self.get(after)) + 1
         self._items.insert(at, item)
         previous = self._items[at - 1].id if at else None
-        del self._items[:-MAX_ITEMS]
+        self._forget_oldest()
         return previous
 
     def remove(self, item_id: object) -> None:
         """Raises `EventRefused` where there is none."""
         self._items.remove(self.get(item_id))
+
+    def _forget_oldest(self) -> None:
+        del self._items[:-MAX_ITEMS]
+        left = sum(item.n_chars for item in self._items) - _MAX_ALL_CHARS
+        while left > 0 and len(self._items) > 1:
+            left -= self._items.pop(0).n_chars
 
     def lines(self, instructions: str, items: Iterable[Item] | None = None) -> list[dict[str, str]]:
         """What the model reads: the instructions, then the items, or only those that are given."""
@@ -225,9 +255,10 @@ def _read(asked: Mapping[str, Any], where: str) -> Item:
                 json.loads(arguments)
             except (ValueError, RecursionError):
                 raise EventRefused(f"{where}.arguments: it is no JSON", param=f"{where}.arguments") from None
-            return Call(name=name, arguments=arguments, call_id=asked.get("call_id") or new_id("call"))
+            call_id = _call_id(asked, where) if asked.get("call_id") else new_id("call")
+            return Call(name=name, arguments=arguments, call_id=call_id)
         case "function_call_output":
-            return CallOutput(call_id=_text(asked, "call_id", where), output=_text(asked, "output", where))
+            return CallOutput(call_id=_call_id(asked, where), output=_text(asked, "output", where))
     raise EventRefused(
         f"{where}.type: it is none of message, function_call, function_call_output", param=f"{where}.type"
     )
@@ -249,12 +280,19 @@ def _content(content: object, where: str) -> str:
             )
         else:
             raise EventRefused(f"{where}[{at}].type: it is none of {', '.join(_TEXT)}", param=where)
-    return " ".join(texts)
+    text = " ".join(texts)
+    if len(text) > _MAX_CHARS:
+        raise EventRefused(f"{where}: its parts have more than {_MAX_CHARS} characters together", param=where)
+    return text
 
 
-def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
+def _call_id(asked: Mapping[str, Any], where: str) -> str:
+    return _text(asked, "call_id", where, most=_MAX_CALL_ID_CHARS)
+
+
+def _text(fields: Mapping[str, Any], name: str, where: str, *, most: int = _MAX_CHARS) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or len(value) > _MAX_CHARS:
+    if not isinstance(value, str) or len(value) > most:
         where = f"{where}.{name}"
-        raise EventRefused(f"{where}: it is no text of at most {_MAX_CHARS} characters", param=where)
+        raise EventRefused(f"{where}: it is no text of at most {most} characters", param=where)
     return value

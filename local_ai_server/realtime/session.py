@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+from pydantic_core import from_json
+
 from local_ai_server.metrics import ServerMetrics
 from local_ai_server.rate_limits import RateLimited, RateLimits
 from local_ai_server.realtime.answering import Answering
@@ -321,9 +323,10 @@ def _read(data: str | bytes) -> dict[str, Any]:
             "events are JSON in text frames; sound goes in input_audio_buffer.append", code="invalid_event"
         )
     try:
-        event = json.loads(data)
-    except (ValueError, RecursionError):
-        raise EventRefused("the frame is no JSON", code="invalid_json") from None
+        # Not json.loads: that lets pass what no event could repeat (NaN, half characters, nesting without end).
+        event = from_json(data, allow_inf_nan=False)
+    except (ValueError, TypeError) as error:
+        raise EventRefused(f"the frame is no JSON that can be read: {error}", code="invalid_json") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise EventRefused("an event is a JSON object with a type", code="invalid_event", param="type")
     return event
