@@ -13,7 +13,7 @@ from ai_engine.providers.components.options import Options, read_options
 from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, Consultation
 from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import Later, ToolCallScope, ToolFailed, ToolResult, ToolSpec
-from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters, said
+from ai_engine.tools.transfer_options import NOT_SAID, TransferOptions, chosen, parameters, said
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices
@@ -55,6 +55,7 @@ class AttendedTransfer:
             _DESCRIPTION,
             parameters(options.destinations, {"about": about}, required=("about",)),
             said=said(options.destinations),
+            not_said=NOT_SAID,
         )
         self._options = options
 

@@ -9,7 +9,7 @@ from ai_engine.conversation.decisions import Transfer
 from ai_engine.providers.components.options import Options, read_options
 from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import ToolCallScope, ToolResult, ToolSpec
-from ai_engine.tools.transfer_options import TransferOptions, chosen, parameters, said
+from ai_engine.tools.transfer_options import NOT_SAID, TransferOptions, chosen, parameters, said
 
 if TYPE_CHECKING:
     from ai_engine.tools.registry import ToolServices
@@ -24,7 +24,9 @@ class BlindTransfer:
     timeout_s = 5.0
 
     def __init__(self, name: str, options: TransferOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, parameters(options.destinations), said=said(options.destinations))
+        self.spec = ToolSpec(
+            name, _DESCRIPTION, parameters(options.destinations), said=said(options.destinations), not_said=NOT_SAID
+        )
         self._options = options
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:

@@ -26,6 +26,12 @@ _SAID: Final = (
     "You can hang up now.",
     "That is all, thank you, goodbye.",
 )
+_NOT_SAID: Final = (
+    "Please end my subscription.",
+    "You hung up on me.",
+    "When does the offer end?",
+    "I will call you back later.",
+)
 _PARAMETERS: Final = {
     "type": "object",
     "properties": {
@@ -46,7 +52,7 @@ class HangUp:
     timeout_s = 2.0
 
     def __init__(self, name: str, options: HangUpOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID)
+        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID, not_said=_NOT_SAID)
         self._options = options
 
     async def run(self, call: ToolCallScope, arguments: Mapping[str, Any]) -> ToolResult:

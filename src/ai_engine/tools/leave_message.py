@@ -30,6 +30,14 @@ _SAID: Final = (
     "Please ask them to call me back.",
     "Can somebody call me back?",
 )
+_NOT_SAID: Final = (
+    "Did you get my message?",
+    "Somebody left me a message.",
+    "I am returning your call.",
+    "Somebody called me.",
+    "I will call you back later.",
+    "You need not call me back any more.",
+)
 _PARAMETERS: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 _SHOWN_CHARS: Final = 1500
 """Of the message, to the model."""
@@ -77,7 +85,7 @@ class LeaveMessage:
     timeout_s = 5.0
 
     def __init__(self, name: str, options: LeaveMessageOptions) -> None:
-        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID)
+        self.spec = ToolSpec(name, _DESCRIPTION, _PARAMETERS, said=_SAID, not_said=_NOT_SAID)
         self.deliver_to = options.deliver_to
         self._options = options
 

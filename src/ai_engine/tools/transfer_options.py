@@ -13,6 +13,7 @@ from ai_engine.tools.tool import ToolCallScope, ToolFailed
 
 _SAID: Final = ("Please put me through.", "Connect me, please.")
 _SAID_BY_NAME: Final = ("Put me through to {}.", "I would like to speak to {}.")
+NOT_SAID: Final = ("I was put through to you.", "I just spoke to somebody else.", "I will speak to them tomorrow.")
 _NAMED: Final = 20
 """Destinations, the first of them: each wording costs 16 ms when the first call of a context begins."""
 
