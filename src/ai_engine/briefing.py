@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.events import ChannelDestroyed, Event, StasisEnd, StasisStart
 from ai_engine.call_line import CallLine
+from ai_engine.call_services import CallServices
 from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.conversation_settings import GreetingMode, Phrases
@@ -48,9 +49,6 @@ from ai_engine.tools.telephony_sentences import sentence, words_of_decision
 from ai_engine.transfer import Happened
 from voice_core.set_phrases import SetPhrase, SetPhrases
 from voice_core.turn_words_by_language import turn_words
-
-if TYPE_CHECKING:
-    from ai_engine.call import CallServices
 
 log = structlog.get_logger(__name__)
 

@@ -11,15 +11,12 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
-from ai_engine.asterisk import channels
-from ai_engine.asterisk.ari import AriClient
 from ai_engine.asterisk.dispatch import CUT_OFF, Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.events import (
@@ -33,70 +30,32 @@ from ai_engine.asterisk.events import (
     StasisEnd,
     StasisStart,
 )
-from ai_engine.asterisk.ids import OwnIds
-from ai_engine.asterisk.reconcile import Fallback, LiveCall
+from ai_engine.asterisk.reconcile import LiveCall
 from ai_engine.briefing import Persona
 from ai_engine.call_control import TelephoneControl
+from ai_engine.call_dialogue import CallDialogue
 from ai_engine.call_line import CallLine
-from ai_engine.call_report import CallReport
-from ai_engine.call_setup import Choice, choose_context, destination, phrases_for, settings_for
-from ai_engine.call_tools import CallTools
+from ai_engine.call_services import CallServices, Outcome
+from ai_engine.call_setup import ask_variables, call_info, choice_for, conversation_for, goes_on_to, texts_for
+from ai_engine.call_tools import CallTools, tool_scope
 from ai_engine.caller_leg import CallerLeg
 from ai_engine.context_hooks import call_facts, call_record
-from ai_engine.context_parts import set_answers
 from ai_engine.contexts import CallTexts, Context
 from ai_engine.conversation.conversation import Conversation
-from ai_engine.conversation.conversation_settings import ConversationSettings
-from ai_engine.conversation.decisions import (
-    AgentTurn,
-    Announce,
-    CallerTurn,
-    CarryOut,
-    Decision,
-    FallBack,
-    HangUp,
-    KeysTyped,
-    MessageTaken,
-    RunTool,
-    Say,
-    Transfer,
-)
-from ai_engine.conversation.semantic_end_of_turn import SemanticEndOfTurn, TurnEnding
 from ai_engine.destinations import Target
 from ai_engine.key_requests import KeyRequests
-from ai_engine.media.agent_level import VoiceLevels
 from ai_engine.media.call_media import CallMedia
 from ai_engine.media.call_recording import CallRecording
-from ai_engine.media.caller_audio import CallerAudioConverter
-from ai_engine.media.echo import GuardMaker
-from ai_engine.media.line_choice import EchoChoice, LineChoice, choose_line
-from ai_engine.media.line_registry import Lines
+from ai_engine.media.line_choice import LineChoice, choose_line
 from ai_engine.media.lines import MediaError
-from ai_engine.media.pacer import MediaLoop
 from ai_engine.media.ports import PortError
-from ai_engine.media.recorder import Recorder
 from ai_engine.media.transport import MediaTransport
 from ai_engine.messages.call_messages import CallMessages
-from ai_engine.messages.desk import MessageDesk
-from ai_engine.provider_steering import steer
-from ai_engine.providers.provider import (
-    AgentAudio,
-    AgentAudioDone,
-    CallInfo,
-    Provider,
-    ProviderError,
-    ProviderFailed,
-)
-from ai_engine.providers.services import ProviderFactory
+from ai_engine.providers.provider import CallInfo, ProviderError
 from ai_engine.recording_setup import Action, act, press_key, recording_for
-from ai_engine.tools.call_hooks import AfterCalls, CallFacts, look_up_all
-from ai_engine.tools.registry import Toolbox, ToolServices
+from ai_engine.tools.call_hooks import CallFacts
 from ai_engine.tools.runner import ToolRunner
-from ai_engine.tools.tool import ToolCallScope
 from ai_engine.transfer import Result
-from speech_detection.detector import SpeechDetector
-from voice_core.turn_words_by_language import turn_words
-from voice_wire.audio import MULAW_8K, AudioFormat
 
 log = structlog.get_logger(__name__)
 
@@ -104,60 +63,6 @@ log = structlog.get_logger(__name__)
 _CHANNEL_GONE: Final = frozenset({400, 404, 409, 422})
 """How Asterisk refuses what is asked for a channel that has just ended: which of them depends on the request."""
 _END_COMES_WITHIN_S: Final = 2.0
-
-
-class Outcome(Enum):
-    """Why a call ended."""
-
-    CALLER_HUNG_UP = "caller_hung_up"
-    AGENT_HUNG_UP = "agent_hung_up"
-    FELL_BACK = "fell_back"
-    """The caller was sent to the fallback: the dialplan's, or what his context says."""
-    TRANSFERRED = "transferred"
-    """The caller asked for it in words that are set for that, and was sent to an extension."""
-    LINE_LOST = "line_lost"
-    """Asterisk lost the channel while we could not see it."""
-    FAILED = "failed"
-    """A fault of ours; the caller was sent to the fallback."""
-    REFUSED = "refused"
-    """There was no media port for it; the caller was sent to the dialplan's fallback."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallServices:
-    """What all calls share."""
-
-    ari: AriClient
-    ids: OwnIds
-    media: MediaLoop
-    detector: SpeechDetector
-    lines: Lines
-    line: LineChoice
-    """What a call has whose dialplan asks for nothing else."""
-    line_profiles: Mapping[str, LineChoice]
-    contexts: Mapping[str, Context]
-    default_context: str
-    factories: Mapping[str, ProviderFactory]
-    conversation: ConversationSettings
-    fallback: Fallback
-    answer_timeout_s: float
-    report: Callable[[str], CallReport]
-    """Makes the report of the call with that id."""
-    turn_ending: TurnEnding | None = None
-    """None: only words and pauses tell when a caller has finished."""
-    recorder: Recorder | None = None
-    """None: no call is recorded."""
-    voice_levels: VoiceLevels = field(default_factory=lambda: VoiceLevels(None))
-    guard_echo: Mapping[EchoChoice, GuardMaker | None] = field(default_factory=dict)
-    """For each choice of a line; None, or nothing: no canceller."""
-    toolbox: Toolbox = field(default_factory=lambda: Toolbox({}, ToolServices()))
-    """The tools of the configuration."""
-    after_calls: AfterCalls = field(default_factory=AfterCalls)
-    """What is still to be delivered of calls that have ended."""
-    messages: MessageDesk | None = None
-    """None: no messages can be left."""
-    format_used: Callable[[str, AudioFormat], None] = lambda _context, _format: None
-    """Told of each call's context and format, so that what is said often can be rendered in it."""
 
 
 _WITHOUT_CALLER: Final = frozenset({Outcome.CALLER_HUNG_UP, Outcome.LINE_LOST, Outcome.TRANSFERRED})
@@ -179,18 +84,11 @@ class Call:
             self.call_id, start.channel.id, ari=services.ari, ids=services.ids, lane=lane, media=services.media
         )
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._provider: Provider | None = None
         self._media: CallMedia | None = None
         self._recording: CallRecording | None = None
         self._context: Context | None = None
         self._texts: CallTexts | None = None
-        self._audio_format = MULAW_8K
-        """Of the agent's sound on this call's line."""
-        self._caller_audio = CallerAudioConverter(self._audio_format.sample_rate_hz)
-        self._transfer_to: Fallback | None = None
-        self._factory: ProviderFactory | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._semantic: SemanticEndOfTurn | None = None
+        self._dialogue: CallDialogue | None = None
         self._tools: CallTools | None = None
         self._messages: CallMessages | None = None
         self._caller_leg = CallerLeg(services.ari, start.channel.id)
@@ -275,7 +173,7 @@ class Call:
             return
         self.control.stop()
         farewell = self._texts.farewell
-        rendered = self._rendered(farewell) is not None
+        rendered = self._dialogue is not None and self._dialogue.rendered(farewell) is not None
         self._to_conversation(
             lambda conversation, now: conversation.say_farewell_and_hang_up(farewell, now, rendered_only=rendered)
         )
@@ -337,82 +235,70 @@ class Call:
         return self._ended.done()
 
     async def _connect(self) -> None:
-        services = self._services
-        variables = await self._variables()
-        now = datetime.now().astimezone()
-        choice = self._choose_context(variables, now)
-        self.context_name, context = choice.name, choice.context
-        self._context = context
-        facts = call_facts(self.call_id, choice.name, context.language, self.channel, variables)
-        asked = services.toolbox.before_call(context.before_call)
-        texts = context.for_call(
-            call_id=self.call_id,
-            now=now,
-            hours=choice.hours,
-            caller_name=self.channel.caller_name,
-            caller_number=self.channel.caller_number,
-            dialed_number=self.channel.exten,
-            dialplan=variables,
-            lookups=await look_up_all(asked, facts, deadline_s=context.before_call_s),
-        )
-        self._texts = texts
-        self._report.started(self.channel, self.context_name)
-        wanted, misfits = choose_line(variables, services.line, services.line_profiles)
-        for misfit in misfits:
-            self._log.warning("dialplan_variable_ignored", **misfit.facts, used=str(wanted))
-        line = await self._line.open(services.lines, wanted, otherwise=services.line)
-        self._audio_format = line.audio_format
-        self._report.know(provider=context.provider, transport=line.transport, media_format=line.media_format)
-        self.control.connected(Persona(context, self.context_name, texts), line)
-        services.format_used(self.context_name, line.audio_format)
-        info = CallInfo(
-            call_id=self.call_id,
-            context=self.context_name,
-            system_prompt=texts.system_prompt,
-            language=context.language,
-            voice=context.voice,
-            output_format=self._audio_format,
-            variables=texts.variables,
-            tools=(runner := self._tool_runner(context)).specs,
-        )
-        self._factory = services.factories[context.provider]
-        provider = self._factory.create(info, context, no_information=texts.no_information)
-        self._provider = provider
-        self._messages = self._message_taker(facts)
-        scope = ToolCallScope(
-            call_id=self.call_id,
-            context=self.context_name,
-            caller_number=self.channel.caller_number,
-            caller_name=self.channel.caller_name,
-            dialed_number=self.channel.exten,
-            language=context.language,
-            line=self.control,
-            variables=texts.variables,
-            collect_keys=self.keys.collect,
-            secrets=self.keys,
-            messages=self._messages,
+        persona, facts, variables = await self._choose_persona()
+        context, texts = persona.context, persona.texts
+        line = await self._open_line(persona, variables)
+        runner = ToolRunner(self._services.toolbox.allowed(context.tools), on_done=self._report.tool_ran)
+        info = call_info(self.call_id, persona, line.audio_format, runner.specs)
+        factory = self._services.factories[context.provider]
+        provider = factory.create(info, context, no_information=texts.no_information)
+        self._messages = self._message_taker(facts, line)
+        scope = tool_scope(
+            self.call_id, self.channel, persona, line=self.control, keys=self.keys, messages=self._messages
         )
         self._tools = CallTools(runner, scope, provider, self._to_conversation)
-        starting = asyncio.create_task(self._start_provider(provider, info), name=f"provider-{self.call_id}")
-        try:
-            transport = await self._line.connect()
-            failure = await starting
-        finally:
-            if not starting.done():
-                starting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await starting
-        await self._begin(context, texts, line, transport, provider)
+        self._dialogue = dialogue = CallDialogue(
+            self.call_id,
+            provider,
+            tools=self._tools,
+            keys=self.keys,
+            messages=self._messages,
+            report=self._report,
+            rendered=partial(factory.rendered_line, persona.name),
+            audio_format=line.audio_format,
+            on_state=self._set_state,
+            finish=self.finish,
+            ended=self._ended.done,
+        )
+        transport, failure = await self._join(dialogue, info)
+        conversation = conversation_for(
+            self._services,
+            context,
+            texts,
+            transport,
+            owns_turn_taking=provider.capabilities.owns_turn_taking,
+            cut_off=self._cut_off,
+        )
+        self._begin(conversation, transport, context, line, dialogue)
         if failure is not None:
             self._log.error("provider_start_failed", error=str(failure), retryable=failure.retryable)
             self._report.provider_failed("connection")
             self._to_conversation(Conversation.provider_lost if failure.retryable else Conversation.hand_on)
 
-    def _tool_runner(self, context: Context) -> ToolRunner:
-        """For the tools that the context allows; no other can be run in this call."""
-        return ToolRunner(self._services.toolbox.allowed(context.tools), on_done=self._report.tool_ran)
+    async def _choose_persona(self) -> tuple[Persona, CallFacts, dict[str, str]]:
+        """Who speaks in this call, what is known of it, and the dialplan's variables."""
+        services, channel = self._services, self.channel
+        variables, now = await ask_variables(services, channel), datetime.now().astimezone()
+        choice = choice_for(services, channel, variables, now)
+        self.context_name, self._context = choice.name, choice.context
+        facts = call_facts(self.call_id, choice.name, choice.context.language, channel, variables)
+        self._texts = texts = await texts_for(services, choice, facts, channel, variables=variables, now=now)
+        self._report.started(channel, choice.name)
+        return Persona(choice.context, choice.name, texts), facts, variables
 
-    def _message_taker(self, facts: CallFacts) -> CallMessages | None:
+    async def _open_line(self, persona: Persona, variables: Mapping[str, str]) -> LineChoice:
+        """The line that the dialplan wants, as far as it can be had."""
+        services = self._services
+        wanted, misfits = choose_line(variables, services.line, services.line_profiles)
+        for misfit in misfits:
+            self._log.warning("dialplan_variable_ignored", **misfit.facts, used=str(wanted))
+        line = await self._line.open(services.lines, wanted, otherwise=services.line)
+        self._report.know(provider=persona.context.provider, transport=line.transport, media_format=line.media_format)
+        self.control.connected(persona, line)
+        services.format_used(persona.name, line.audio_format)
+        return line
+
+    def _message_taker(self, facts: CallFacts, line: LineChoice) -> CallMessages | None:
         """Once the line is open."""
         desk, transport = self._services.messages, self._line.transport
         if desk is None or transport is None:
@@ -422,170 +308,60 @@ class Call:
             self._to_conversation,
             facts,
             rate_hz=transport.pcm_rate_hz,
-            line_format=self._audio_format,
+            line_format=line.audio_format,
             report=self._report,
         )
 
-    async def _start_provider(self, provider: Provider, info: CallInfo) -> ProviderError | None:
-        """The failure, rather than raising it: a caller who has been answered hears an apology first."""
+    async def _join(self, dialogue: CallDialogue, info: CallInfo) -> tuple[MediaTransport, ProviderError | None]:
+        """The caller and the open line, while the provider starts; the failure of that."""
+        starting = asyncio.create_task(dialogue.start(info), name=f"provider-{self.call_id}")
         try:
-            await provider.start(info)
-        except ProviderError as error:
-            return error
-        return None
+            transport = await self._line.connect()
+            return transport, await starting
+        finally:
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
 
-    async def _begin(
-        self, context: Context, texts: CallTexts, line: LineChoice, transport: MediaTransport, provider: Provider
+    def _begin(
+        self,
+        conversation: Conversation,
+        transport: MediaTransport,
+        context: Context,
+        line: LineChoice,
+        dialogue: CallDialogue,
     ) -> None:
-        services = self._services
-        guard_echo = services.guard_echo.get(line.echo)
-        conversation = Conversation(
-            transport,
-            settings=settings_for(context, services.conversation, cut_off=self._cut_off),
-            phrases=phrases_for(texts, cut_off=self._cut_off),
-            owns_turn_taking=provider.capabilities.owns_turn_taking,
-            words=turn_words(context.language),
-            set_answers=set_answers(context.set_phrases, context.language),
-            keys=context.keypad.rules(),
-        )
+        """The caller is on the line."""
+        services, guard_echo = self._services, self._services.guard_echo.get(line.echo)
         self._recording = recording_for(services.recorder, context, self.call_id, transport, conversation)
-        media = CallMedia(
+        self._media = media = CallMedia(
             services.media,
             transport,
             conversation,
             call_id=self.call_id,
             detector=services.detector,
             control=asyncio.get_running_loop(),
-            on_decisions=self._carry_out,
+            on_decisions=dialogue.carry_out,
             on_failed=lambda _error: self.finish(Outcome.FAILED),
             recording=self._recording,
             level=services.voice_levels.of(context.provider, context.voice or ""),
             echo=guard_echo(transport) if guard_echo is not None else None,
         )
-        self._media = media
-        self._caller_audio = CallerAudioConverter(transport.pcm_rate_hz)
-        if services.turn_ending is not None:
-            self._semantic = SemanticEndOfTurn(
-                services.turn_ending, self._turn_may_be_over, rate_hz=transport.pcm_rate_hz
-            )
-        self._pump = asyncio.create_task(self._pump_events(provider, media), name=f"pump-{self.call_id}")
-        self.state = "talking"
+        dialogue.begin(media, services.turn_ending)
+        self._set_state("talking")
         self._caller_leg.start()
         media.start()
+
+    # --- what reaches the conversation --------------------------------------------------------------------------------
+
+    def _set_state(self, state: str) -> None:
+        self.state = state
 
     def _pressed(self, conversation: Conversation, digit: str, now: float) -> None:
         """A key; on the media thread."""
         pause_s = self._context.recording.pause_on_keys_s if self._context is not None else 0.0
         press_key(conversation, digit, now, recording=self._recording, pause_s=pause_s)
-
-    async def _variables(self) -> dict[str, str]:
-        """The channel's AI_* variables: those that choose, and those that some persona's texts name."""
-        named = {name.upper() for context in self._services.contexts.values() for name in context.dialplan_variables}
-        named |= {name.upper() for name in self._services.toolbox.dialplan_variables}
-        wanted = (*channels.CALL_VARIABLES, *sorted(named))
-        return await channels.get_variables(self._services.ari, self.channel.id, wanted)
-
-    def _choose_context(self, variables: Mapping[str, str], now: datetime) -> Choice:
-        services = self._services
-        choice = choose_context(
-            services.contexts, services.default_context, variables.get("AI_CONTEXT"), now, dialed=self.channel.exten
-        )
-        if choice.unknown:
-            self._log.warning("unknown_context", context=choice.unknown, used=choice.name)
-        provider = variables.get("AI_PROVIDER")
-        if provider and provider not in services.factories:
-            self._log.warning("unknown_provider", provider=provider, used=choice.context.provider)
-        elif provider:
-            choice = replace(choice, context=choice.context.model_copy(update={"provider": provider}))
-        return choice
-
-    # --- between provider and conversation ----------------------------------------------------------------------------
-
-    async def _pump_events(self, provider: Provider, media: CallMedia) -> None:
-        """The provider's events to the conversation, in order, sound already in the line's format."""
-        try:
-            async for event in provider.events():
-                if isinstance(event, ProviderFailed):
-                    self._log.warning(
-                        "provider_failed", component=event.component, error=event.message, turn=event.turn
-                    )
-                    self._report.provider_failed(event.component)
-                media.provider_event(event)
-        except Exception:  # noqa: BLE001 - root of the pump's task: the caller hears an apology instead of nothing
-            self._log.exception("provider_events_failed")
-            media.provider_event(ProviderFailed(0, 0, "connection", "the provider's events broke off", retryable=True))
-
-    def _carry_out(self, decisions: list[Decision]) -> None:
-        for decision in decisions:
-            if isinstance(decision, CallerTurn | AgentTurn | Announce):
-                self.state = decision.state if isinstance(decision, Announce) else self.state
-                self._report.note(decision)
-                if self._tools is not None and not isinstance(decision, Announce):
-                    self._tools.note(decision)
-            elif self._provider is not None and not self._ended.done():
-                if self._semantic is not None:
-                    self._semantic.note(decision)
-                self._steer(self._provider, decision)
-            elif self._provider is not None and self._messages is not None and self._messages.taking:
-                self._end_message(self._messages, self._provider, decision)
-
-    def _end_message(self, messages: CallMessages, provider: Provider, decision: Decision) -> None:
-        """The caller is gone: of a message that he left the last words are still transcribed."""
-        if isinstance(decision, MessageTaken):
-            messages.ended(decision)
-        else:
-            steer(provider, decision, self._caller_audio)
-
-    def _turn_may_be_over(self, turn: int, revision: int, probability: float) -> None:
-        self._to_conversation(
-            lambda conversation, now: conversation.end_of_turn_probability(turn, revision, probability, now)
-        )
-
-    def _steer(self, provider: Provider, decision: Decision) -> None:
-        if steer(provider, decision, self._caller_audio):
-            return
-        match decision:
-            case Say():
-                self._say(provider, decision)
-            case RunTool() if self._tools is not None:
-                self._tools.begin(decision)
-            case CarryOut() if self._tools is not None:
-                self._tools.carry_out(decision)
-            case KeysTyped():
-                self.keys.ended(decision)
-            case MessageTaken() if self._messages is not None:
-                self._messages.ended(decision)
-            case HangUp(reason):
-                self._log.info("agent_hangs_up", reason=reason)
-                self.finish(Outcome.AGENT_HUNG_UP)
-            case FallBack(reason):
-                self._log.warning("falling_back", reason=reason)
-                self._report.know(error=reason)
-                self.finish(Outcome.FELL_BACK)
-            case Transfer(extension, dialplan_context, reason):
-                self._log.info("transferring", extension=extension, dialplan_context=dialplan_context, reason=reason)
-                self._transfer_to = Fallback(dialplan_context or None, extension, 1)
-                self._report.transferred(extension)
-                self.finish(Outcome.TRANSFERRED)
-
-    def _say(self, provider: Provider, decision: Say) -> None:
-        if not decision.rendered_only:
-            provider.say(decision.turn, decision.revision, decision.text)
-            return
-        if self._media is None:
-            return
-        if (audio := self._rendered(decision.text)) is None:
-            self._log.error("not_rendered", turn=decision.turn)  # its text may hold the caller's name
-        else:
-            event = AgentAudio(decision.turn, decision.revision, audio, self._audio_format, decision.text)
-            self._media.provider_event(event)
-        self._media.provider_event(AgentAudioDone(decision.turn, decision.revision))
-
-    def _rendered(self, text: str) -> bytes | None:
-        """Sound made ahead of any call: it needs no provider that works."""
-        if self._factory is None:
-            return None
-        return self._factory.rendered_line(self.context_name, text, self._audio_format)
 
     def _to_conversation(self, action: Callable[[Conversation, float], object]) -> None:
         """Do something to the conversation, on the media loop and with the time it then is."""
@@ -621,25 +397,14 @@ class Call:
         if self._media is not None:  # first: Asterisk waits for an AudioSocket that a fault left without ticks
             await self._tried(self._media.close())
         await self._tried(self._caller_leg.end(channel_may_be_there=self._line.caller_in_stasis))
-        if self._semantic is not None:
-            await self._tried(self._semantic.close())
-        if self._provider is not None:
-            await self._tried(self._provider.stop())
+        if self._dialogue is not None:
+            await self._tried(self._dialogue.close())
         if self._recording is not None and self._recording.path is not None:
             self._report.recorded(self._recording.path)
         if self._line.transport is not None:
             self._report.line_quality(self._line.transport.line_quality(), self._caller_leg.quality)
-        if self._pump is not None:
-            self._pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pump
-        goes_to: Fallback | None = None
-        if outcome in {Outcome.FELL_BACK, Outcome.FAILED}:
-            goes_to = destination(self._context, self._services.fallback)
-        elif outcome is Outcome.REFUSED:
-            goes_to = self._services.fallback
-        elif outcome is Outcome.TRANSFERRED:
-            goes_to = self._transfer_to
+        transfer_to = self._dialogue.transfer_to if self._dialogue is not None else None
+        goes_to = goes_on_to(outcome, self._context, self._services.fallback, transfer_to)
         hang_up = outcome in {Outcome.AGENT_HUNG_UP, Outcome.FELL_BACK, Outcome.FAILED}
         await self._tried(self._line.close(hang_up=hang_up, fallback=goes_to))
         if self._messages is not None:

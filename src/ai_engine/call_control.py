@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,6 +20,7 @@ from ai_engine.asterisk.errors import AriError, AriNotFound
 from ai_engine.asterisk.events import Channel, ChannelHangupRequest, Event, StasisEnd
 from ai_engine.briefing import Persona
 from ai_engine.call_line import CallLine
+from ai_engine.call_services import CallServices
 from ai_engine.consultation import ConsultationRun
 from ai_engine.destinations import Target
 from ai_engine.media.line_choice import LineChoice
@@ -28,9 +29,6 @@ from ai_engine.tools.telephony_sentences import sentence
 from ai_engine.tools.tool import ToolFailed
 from ai_engine.transfer import Happened, Limits, Result
 from ai_engine.transfer_legs import ToConversation, TransferLegs
-
-if TYPE_CHECKING:
-    from ai_engine.call import CallServices
 
 log = structlog.get_logger(__name__)
 

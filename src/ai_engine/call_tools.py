@@ -13,9 +13,14 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from ai_engine.asterisk.events import Channel
+from ai_engine.briefing import Persona
+from ai_engine.call_control import TelephoneControl
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.conversation.decisions import AgentTurn, CallerTurn, CarryOut, Ending, RunTool
 from ai_engine.conversation.follow_ups import ToolDone
+from ai_engine.key_requests import KeyRequests
+from ai_engine.messages.call_messages import CallMessages
 from ai_engine.tools.runner import ToolRunner
 from ai_engine.tools.tool import Later, ToolCallScope, ToolResult
 from voice_core.history import Message
@@ -102,6 +107,31 @@ class CallTools:
         task = asyncio.create_task(job, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def tool_scope(
+    call_id: str,
+    channel: Channel,
+    persona: Persona,
+    *,
+    line: TelephoneControl,
+    keys: KeyRequests,
+    messages: CallMessages | None,
+) -> ToolCallScope:
+    """What this call's tools know and may use."""
+    return ToolCallScope(
+        call_id=call_id,
+        context=persona.name,
+        caller_number=channel.caller_number,
+        caller_name=channel.caller_name,
+        dialed_number=channel.exten,
+        language=persona.context.language,
+        line=line,
+        variables=persona.texts.variables,
+        collect_keys=keys.collect,
+        secrets=keys,
+        messages=messages,
+    )
 
 
 def _nowhere(_: Callable[[Conversation, float], object]) -> None:

@@ -23,8 +23,8 @@ from ai_engine.asterisk.peers import Peers
 from ai_engine.asterisk.reconcile import Fallback, reconcile
 from ai_engine.asterisk.subscription import SubscriptionCheck
 from ai_engine.asterisk.survivors import DEAD_AFTER_S, Survivors
-from ai_engine.call import CallServices, Outcome
 from ai_engine.call_report import CallReport
+from ai_engine.call_services import CallServices, Outcome
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
 from ai_engine.conversation.embedding_worker import EmbeddingWorker

@@ -19,8 +19,8 @@ from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.events import ChannelDestroyed, ChannelHangupRequest, Event, StasisEnd, StasisStart
 from ai_engine.asterisk.reconcile import LiveCall
-from ai_engine.call import CallServices
 from ai_engine.call_line import CallLine
+from ai_engine.call_services import CallServices
 from ai_engine.call_setup import choose_context
 from ai_engine.media.lines import MediaError
 from ai_engine.media.ports import PortError

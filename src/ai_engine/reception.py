@@ -17,7 +17,8 @@ from ai_engine.asterisk.dispatch import CUT_OFF, Handler, Lane
 from ai_engine.asterisk.errors import AriError
 from ai_engine.asterisk.events import Channel, StasisStart
 from ai_engine.asterisk.reconcile import Fallback, LiveCall, continue_caller
-from ai_engine.call import Call, CallServices, Outcome
+from ai_engine.call import Call
+from ai_engine.call_services import CallServices, Outcome
 from ai_engine.message_call import MessageCall
 from ai_engine.metrics import Metrics
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ai_engine.asterisk import channels, legs
 from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.events import Channel, Event
 from ai_engine.briefing import Briefing, Persona
 from ai_engine.call_line import CallLine
+from ai_engine.call_services import CallServices
 from ai_engine.conversation.conversation import Conversation
 from ai_engine.media.line_choice import LineChoice
 from ai_engine.tools.call_control import JOIN_CONTEXT, JOIN_EXTENSION, PEER_EXTENSION, Consultation
 from ai_engine.transfer import Happened
-
-if TYPE_CHECKING:
-    from ai_engine.call import CallServices
 
 ToConversation = Callable[[Callable[[Conversation, float], object]], None]
 

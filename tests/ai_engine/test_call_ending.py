@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from ai_engine.asterisk.dispatch import Lane
 from ai_engine.asterisk.events import Channel, StasisStart
 from ai_engine.asterisk.ids import OwnIds
-from ai_engine.call import Call, Outcome
+from ai_engine.call import Call
+from ai_engine.call_services import Outcome
 from ai_engine.media.pacer import MediaLoop
 
 
@@ -36,8 +37,7 @@ class FakeLane:
 
 
 class Broken:
-    async def stop(self) -> None:
-        raise ConnectionResetError("gone")
+    transfer_to = None
 
     async def close(self) -> None:
         raise KeyError("a bug")
@@ -52,7 +52,7 @@ def made_call(asterisk: Asterisk, lane: FakeLane) -> Call:
     return Call(StasisStart(Channel("caller", "PJSIP/100-1", "Up")), cast(Lane, lane), services)
 
 
-@pytest.mark.parametrize("part", ["_provider", "_media", "_semantic", "_caller_leg"])
+@pytest.mark.parametrize("part", ["_dialogue", "_media", "_caller_leg"])
 async def test_a_part_that_cannot_be_given_back_keeps_nobody_on_the_line(part: str) -> None:
     asterisk, lane = Asterisk(), FakeLane()
     call = made_call(asterisk, lane)
