@@ -6,20 +6,21 @@ Each is on the disk (`Spool`) before it is tried, and until it is done or will n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from ai_engine.messages.spool import Spool
+from ai_engine.messages.spool import Spool, Spooled
 
 log = structlog.get_logger(__name__)
 
 RETRY_DELAYS_S: Final = (2.0, 10.0, 60.0, 300.0)
 """After each failed try; then it is given up."""
 MAX_WAITING: Final = 500
-"""Deliveries at one time, those between two tries included; more are dropped, or wait for the next start."""
+"""Deliveries at one time, those between two tries included; more wait on the disk until one of these is done."""
 STOP_WITHIN_S: Final = 5.0
 _AT_ONCE: Final = 4
 
@@ -75,6 +76,10 @@ class Outbox:
         self._stop_within_s = stop_within_s
         self._on_done = on_done
         self._tasks: set[asyncio.Task[None]] = set()
+        self._of: Callable[[Mapping[str, Any]], Delivery | None] | None = None
+        self._on_disk: deque[str] = deque()
+        """Names of those for which there is no room yet."""
+        self._stopping = False
         self._erased: set[str] = set()
         """Calls that nothing more is to be told of."""
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -82,36 +87,35 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Deliveries that are not done."""
-        return len(self._tasks)
+        return len(self._tasks) + len(self._on_disk)
 
     def add(self, delivery: Delivery) -> None:
         """Have it sent; returns at once."""
-        if len(self._tasks) >= self._max_waiting:
-            log.error("delivery_dropped", kind=self._kind, **self._facts(delivery), waiting=len(self._tasks))
-            self._on_done(delivery.taker, "dropped")
-            return
-        task = asyncio.create_task(self._deliver(delivery), name=f"{self._kind}-{delivery.call_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._has_room:
+            self._start(self._deliver(delivery))
+        elif self._of is not None:
+            self._start(self._wait_on_disk(delivery))
+        else:
+            self._drop(delivery)
 
     async def resume(self, of: Callable[[Mapping[str, Any]], Delivery | None]) -> None:
         """Take up what an engine before this one left; `of` makes a delivery of its content, None: nobody takes it."""
         if self._spool is None:
             return
+        self._of = of
         for spooled in await asyncio.to_thread(self._spool.waiting):
-            try:
-                delivery = of(spooled.content)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                log.error("delivery_not_readable", kind=self._kind, file=spooled.id, error=type(error).__name__)  # noqa: TRY400
-                continue
-            if delivery is None or delivery.name != spooled.id:
-                log.error("delivery_has_no_taker", kind=self._kind, file=spooled.id)
+            delivery = self._read(spooled)
+            if delivery is None:
                 continue
             log.info("delivery_taken_up", kind=self._kind, **self._facts(delivery))
-            self.add(delivery)
+            if self._has_room:
+                self.add(delivery)
+            else:
+                self._on_disk.append(spooled.id)
 
     async def stop(self) -> None:
         """A moment for what is under way; the rest is left for the next start. Idempotent."""
+        self._stopping = True
         if not self._tasks:
             return
         tasks = tuple(self._tasks)
@@ -133,6 +137,51 @@ class Outbox:
 
     def _facts(self, delivery: Delivery) -> dict[str, str]:
         return {"call_id": delivery.call_id, "hook": delivery.taker}
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._tasks) < self._max_waiting
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"delivery-{self._kind}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._on_disk and self._has_room and not self._stopping:
+            self._start(self._take_up(self._on_disk.popleft()))
+
+    def _drop(self, delivery: Delivery) -> None:
+        log.error("delivery_dropped", kind=self._kind, **self._facts(delivery), waiting=self.waiting)
+        self._on_done(delivery.taker, "dropped")
+
+    async def _wait_on_disk(self, delivery: Delivery) -> None:
+        if not await self._keep(delivery):
+            self._drop(delivery)
+            return
+        log.warning("delivery_waits_for_room", kind=self._kind, **self._facts(delivery), waiting=self.waiting)
+        self._on_disk.append(delivery.name)
+
+    async def _take_up(self, name: str) -> None:
+        """There is room for it. Who deleted its call has deleted it, too."""
+        assert self._spool is not None
+        spooled = await asyncio.to_thread(self._spool.get, name)
+        delivery = self._read(spooled) if spooled is not None else None
+        if delivery is not None:
+            await self._deliver(delivery)
+
+    def _read(self, spooled: Spooled) -> Delivery | None:
+        """None, which is told, for what makes no delivery."""
+        try:
+            delivery = self._of(spooled.content) if self._of is not None else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            log.error("delivery_not_readable", kind=self._kind, file=spooled.id, error=type(error).__name__)  # noqa: TRY400
+            return None
+        if delivery is None or delivery.name != spooled.id:
+            log.error("delivery_has_no_taker", kind=self._kind, file=spooled.id)
+            return None
+        return delivery
 
     async def _deliver(self, delivery: Delivery) -> None:
         facts = self._facts(delivery)
@@ -161,14 +210,16 @@ class Outbox:
             log.exception("delivery_broke", kind=self._kind, **facts)
             await self._done(delivery, "failed")
 
-    async def _keep(self, delivery: Delivery) -> None:
+    async def _keep(self, delivery: Delivery) -> bool:
         """On the disk, or told that it is not: it is tried all the same."""
         if self._spool is None or delivery.call_id in self._erased:
-            return
+            return False
         try:
             await asyncio.to_thread(self._spool.put, delivery.name, delivery.content())
         except OSError as error:
             log.warning("delivery_not_kept", kind=self._kind, **self._facts(delivery), error=str(error))
+            return False
+        return True
 
     async def _done(self, delivery: Delivery, outcome: str) -> None:
         if self._spool is not None:

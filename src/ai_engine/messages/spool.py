@@ -74,13 +74,24 @@ class Spool:
                 if self._wall_clock() - changed_at > self._keep_s:
                     log.error("delivery_given_up", file=path.name, older_than_days=round(self._keep_s / 86_400, 1))
                     path.unlink(missing_ok=True)
-                elif path.suffix != _PART:
-                    found.append((changed_at, Spooled(path.stem, _read(path))))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, RecursionError) as error:
+                    continue
+            except OSError as error:
                 log.warning("delivery_not_readable", file=path.name, error=type(error).__name__)
+                continue
+            if path.suffix != _PART and (spooled := self.get(path.stem)) is not None:
+                found.append((changed_at, spooled))
         return [spooled for _, spooled in sorted(found, key=lambda one: (one[0], one[1].id))]
+
+    def get(self, id: str) -> Spooled | None:
+        """None where it is not there any more or, which is told, cannot be read."""
+        path = self._folder / f"{id}.json"
+        try:
+            return Spooled(id, _read(path))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("delivery_not_readable", file=path.name, error=type(error).__name__)
+            return None
 
     def delete_call(self, call_id: str) -> int:
         """Delete what is still to be delivered of that call; returns how many there were."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ LIMIT_S = 30
 BEGAN = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 FACTS = CallFacts("c1", "clinic", "100", "Ann", "700", "en", {"ai_tenant": "north"})
 RECORD = CallRecord(FACTS, "caller_hung_up", BEGAN, BEGAN + timedelta(minutes=2), (Spoken("caller", "Hi"),))
+
+
+def record(n: int) -> CallRecord:
+    return replace(RECORD, call=replace(FACTS, call_id=f"c{n}"))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -94,6 +99,41 @@ async def test_what_nobody_takes_any_more_or_cannot_be_read_keeps_nothing_else(t
     assert len(hook.taken) == 1
     told = {log["event"] for log in logs if log["log_level"] in ("warning", "error")}
     assert told == {"delivery_has_no_taker", "delivery_not_readable"}
+
+
+async def test_those_for_which_there_is_no_room_wait_on_the_disk_and_are_delivered_when_there_is(
+    tmp_path: Path,
+) -> None:
+    spool, hook = Spool(tmp_path), Hook()
+    for n in (0, 1, 2):
+        spool.put(f"c{n}.office", {"hook": "office", "record": record(n).content(), "summary": ""})
+    box = AfterCalls(spool, delays_s=(0.01,) * 1000, max_waiting=2, stop_within_s=LIMIT_S)
+    await box.resume({"office": hook}.get)
+    for n in (3, 4):
+        box.call_ended(record(n), [("office", hook)])
+    await until(lambda: len(spool.waiting()) == 5 and hook.tries > 2)
+    assert box.waiting == 5
+    await asyncio.to_thread(box.delete_call, "c3")
+    hook.there = True
+    await until(lambda: box.waiting == 0)
+    assert sorted(told.call.call_id for told, _ in hook.taken) == ["c0", "c1", "c2", "c4"]
+    assert spool.waiting() == []
+
+
+async def test_one_that_neither_memory_nor_disk_has_room_for_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done: list[tuple[str, str]] = []
+    hook = Hook()
+    box = AfterCalls(
+        Spool(tmp_path / "file" / "below"), delays_s=(1000,), max_waiting=1, stop_within_s=0,
+        on_done=lambda taker, how: done.append((taker, how)),
+    )  # fmt: skip
+    await box.resume({"office": hook}.get)
+    box.call_ended(RECORD, [("office", hook)])
+    box.call_ended(record(2), [("other", hook)])
+    await until(lambda: bool(done))
+    assert done == [("other", "dropped")]
+    await box.stop()
 
 
 async def test_a_call_that_is_deleted_is_told_to_nobody_any_more(tmp_path: Path) -> None:
