@@ -84,7 +84,7 @@ class ChatRequest(BaseModel):
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
 
     prompt_cache_key: _Key = None
     """Requests of one conversation: what they have in common is read once."""

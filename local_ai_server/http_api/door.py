@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import sys
+from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -18,6 +19,11 @@ BODY_DEADLINE_S: Final = 120.0
 
 _CLOSE: Final = {"Connection": "close"}
 """The rest of the body is not read."""
+
+_RECORDINGS_AS_JSON: Final = frozenset({"/api/audio"})
+_MOST_COMMAS: Final = 50_000
+"""Of JSON, which is read at one go on the event loop: a text costs next to nothing, but 4 MB of small values that are
+all wrong stopped all calls for half a minute."""
 
 REFUSED: Final[dict[Refusal, tuple[int, str]]] = {
     "browser": (403, "requests with an Origin header come from web pages, which are not served"),
@@ -34,7 +40,8 @@ class Door:
         self._app = app
         self._access = Access(settings)
         self._max_requests = settings.max_http_requests
-        self._max_body_bytes = settings.max_http_body_bytes
+        self._form = _Limit(settings.max_http_body_bytes, "LOCAL_HTTP_MAX_BODY_BYTES")
+        self._message = min(self._form, _Limit(settings.max_message_bytes, "LOCAL_WS_MAX_MESSAGE_BYTES"))
         self._body_deadline_s = body_deadline_s
         self._serving = 0
 
@@ -47,7 +54,7 @@ class Door:
         if refusal is not None:
             status, message = REFUSED[refusal]
             challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-            answer = error_response(message, code=f"refused_{refusal}", status=status, headers=challenge)
+            answer = error_response(message, code=f"refused_{refusal}", status=status, headers=challenge | _CLOSE)
             await answer(scope, receive, send)
             return
         if scope["path"] in OPEN_PATHS:
@@ -58,7 +65,10 @@ class Door:
             return
         self._serving += 1
         try:
-            body = _Body(receive, headers, self._max_body_bytes, self._body_deadline_s)
+            is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
+            limit = self._form if is_form or scope["path"] in _RECORDINGS_AS_JSON else self._message
+            commas = sys.maxsize if is_form else _MOST_COMMAS
+            body = _Body(receive, headers, limit, commas, self._body_deadline_s)
             await self._app(scope, body.receive, send)
         finally:
             self._serving -= 1
@@ -72,14 +82,20 @@ class Door:
         )
 
 
+class _Limit(NamedTuple):
+    n_bytes: int
+    setting: str
+
+
 class _Body:
     """A request's body as it comes in, up to a size and within a time."""
 
-    def __init__(self, receive: Receive, headers: Headers, max_bytes: int, deadline_s: float) -> None:
+    def __init__(self, receive: Receive, headers: Headers, limit: _Limit, commas: int, deadline_s: float) -> None:
         self._receive = receive
         self._announced = headers.get("content-length", "")
-        self._left = max_bytes
-        self._max_bytes = max_bytes
+        self._left = limit.n_bytes
+        self._limit = limit
+        self._commas_left = commas
         self._deadline_s = deadline_s
         self._until = asyncio.get_running_loop().time() + deadline_s
         self._complete = False
@@ -88,7 +104,7 @@ class _Body:
         """ASGI's. Raises `HTTPException`: the one that FastAPI passes on as it is while it reads a body."""
         if self._complete:  # what comes now is that the client has gone, whenever that is
             return await self._receive()
-        if self._announced.isdigit() and int(self._announced) > self._max_bytes:
+        if self._announced.isdigit() and int(self._announced) > self._limit.n_bytes:
             raise self._too_large()
         try:
             async with asyncio.timeout_at(self._until):
@@ -97,12 +113,16 @@ class _Body:
             late = f"the request's body was not here within {self._deadline_s:g} s"
             raise HTTPException(408, late, headers=_CLOSE) from None
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
+            body = message.get("body", b"")
+            self._left -= len(body)
             if self._left < 0:
                 raise self._too_large()
+            self._commas_left -= body.count(b",")
+            if self._commas_left < 0:
+                raise HTTPException(413, f"the JSON has more than {_MOST_COMMAS} commas", headers=_CLOSE)
             self._complete = not message.get("more_body", False)
         return message
 
     def _too_large(self) -> HTTPException:
-        message = f"the request's body is larger than {self._max_bytes} bytes (LOCAL_HTTP_MAX_BODY_BYTES)"
+        message = f"the request's body is larger than {self._limit.n_bytes} bytes ({self._limit.setting})"
         return HTTPException(413, message, headers=_CLOSE)

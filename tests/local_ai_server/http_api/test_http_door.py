@@ -35,6 +35,7 @@ def application(**variables):
     async def length(request: Request) -> int:
         return len(await request.body())
 
+    @app.post("/api/audio")
     @app.post("/json")
     async def of_json(body: dict[str, int]) -> int:
         return len(body)
@@ -133,6 +134,38 @@ async def test_bodies_that_are_too_large_or_too_slow_are_refused(path, content, 
         answer = await http.post(path, content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    "path, kind, status",
+    [
+        ("/length", "application/json", 413),
+        ("/length", "", 413),
+        ("/length", "multipart/form-data; boundary=x", 200),
+        ("/api/audio", "application/json", 400),
+    ],
+)
+async def test_what_is_read_at_one_go_is_no_larger_than_a_message(path, kind, status):
+    async with client(application(LOCAL_WS_MAX_MESSAGE_BYTES="1000")) as http:
+        answer = await http.post(path, content=b"x" * 1001, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert (status == 413) == ("LOCAL_WS_MAX_MESSAGE_BYTES" in answer.text)
+
+
+@pytest.mark.parametrize("path", ["/json", "/api/audio"])
+async def test_json_of_very_many_parts_is_not_read(path):
+    parts = b"{" + b",".join(b'"%d": 1' % at for at in range(50_002)) + b"}"
+    async with client(application()) as http:
+        answer = await http.post(path, content=parts, headers={"Content-Type": "application/json"})
+        form = await http.post("/length", content=parts, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "message_too_large")
+    assert form.status_code == 200
+
+
+async def test_what_a_stranger_sends_after_a_refusal_is_not_read():
+    async with client(application(LOCAL_WS_AUTH_TOKEN=TOKEN)) as http:
+        answer = await http.post("/length", content=b"x")
+    assert (answer.status_code, answer.headers["connection"]) == (401, "close")
 
 
 @pytest.mark.parametrize(
