@@ -95,12 +95,10 @@ class Spool:
 
     def delete_call(self, call_id: str) -> int:
         """Delete what is still to be delivered of that call; returns how many there were."""
-        deleted = 0
-        for path in self._files():
-            if path.stem.startswith(f"{call_id}."):
-                path.unlink(missing_ok=True)
-                deleted += 1
-        return deleted
+        files = [path for path in self._files() if path.stem.startswith(f"{call_id}.")]
+        for path in files:
+            path.unlink(missing_ok=True)
+        return len({path.stem for path in files})  # one may be being written anew
 
     def _files(self) -> list[Path]:
         """Those that a killed writer left unfinished among them."""

@@ -190,7 +190,8 @@ def test_what_is_tried_again_gets_no_younger_and_what_cannot_be_read_no_older_th
 def test_deleting_a_call_deletes_what_was_being_written_too(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.put("c1.office", {})
-    (tmp_path / "c1.other.part").write_text("{}")
+    for name in ("c1.office.part", "c1.other.part"):
+        (tmp_path / name).write_text("{}")
     spool.put("c11.office", {})
     assert spool.delete_call("c1") == 2
     assert [file.name for file in tmp_path.iterdir()] == ["c11.office.json"]
