@@ -45,6 +45,8 @@ def _parts(address: str) -> SplitResult:
     try:
         parts = urlsplit(address)
         valid = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0 and not parts.fragment
+        # A password whose / or ? is not written as %2F or %3F ends the host, and would be shown as a path.
+        valid = valid and "@" not in parts.path + parts.query
     except ValueError:  # a port that is no number, a bracket that is not closed
         valid = False
     if not valid:

@@ -42,6 +42,8 @@ def test_commas_and_spaces_part_addresses(text, addresses):
         ("ws://joe:geheim@a:1 ws://a:1", "names ws://a:1 twice"),
         ("http://joe:geheim@a:1?token=geheim", "'a:1' is not the address"),
         ("ws://joe:geheim@a:x", "'a:x' is not the address"),
+        ("ws://joe:12/geheim@a:1", "'a:1' is not the address"),
+        ("ws://joe:12?geheim@a:1", "'a:1' is not the address"),
     ],
 )
 def test_what_cannot_be_says_why_and_keeps_secrets(text, complaint):
