@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from local_ai_server.http_api.access import OPEN_PATHS, Access, Refusal
 from local_ai_server.http_api.answers import error_response
 from local_ai_server.settings import Settings
+from voice_wire.messages import MAX_COMMAS
 
 BODY_DEADLINE_S: Final = 120.0
 """For a request's body to arrive: who sends a byte a minute shall not hold a place."""
@@ -21,9 +22,6 @@ _CLOSE: Final = {"Connection": "close"}
 """The rest of the body is not read."""
 
 _RECORDINGS_AS_JSON: Final = frozenset({"/api/audio"})
-_MOST_COMMAS: Final = 50_000
-"""Of JSON, which is read at one go on the event loop: a text costs next to nothing, but 4 MB of small values that are
-all wrong stopped all calls for half a minute."""
 
 REFUSED: Final[dict[Refusal, tuple[int, str]]] = {
     "browser": (403, "requests with an Origin header come from web pages, which are not served"),
@@ -67,7 +65,7 @@ class Door:
         try:
             is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
             limit = self._form if is_form or scope["path"] in _RECORDINGS_AS_JSON else self._message
-            commas = sys.maxsize if is_form else _MOST_COMMAS
+            commas = sys.maxsize if is_form else MAX_COMMAS
             body = _Body(receive, headers, limit, commas, self._body_deadline_s)
             await self._app(scope, body.receive, send)
         finally:
@@ -119,7 +117,7 @@ class _Body:
                 raise self._too_large()
             self._commas_left -= body.count(b",")
             if self._commas_left < 0:
-                raise HTTPException(413, f"the JSON has more than {_MOST_COMMAS} commas", headers=_CLOSE)
+                raise HTTPException(413, f"the JSON has more than {MAX_COMMAS} commas", headers=_CLOSE)
             self._complete = not message.get("more_body", False)
         return message
 

@@ -26,7 +26,7 @@ from local_ai_server.settings import Settings
 from local_ai_server.switchboard import Switchboard
 from local_ai_server.turns.speech_judge import SpeechJudges
 from voice_core.spoken_text import TYPICAL_MS_PER_CHARACTER, SpeakingRate
-from voice_wire.messages import WireModel
+from voice_wire.messages import MAX_COMMAS, WireModel
 
 _keys = itertools.count(1)
 _CANCELS: Final = frozenset({"response.cancel"})
@@ -322,6 +322,8 @@ def _read(data: str | bytes) -> dict[str, Any]:
         raise EventRefused(
             "events are JSON in text frames; sound goes in input_audio_buffer.append", code="invalid_event"
         )
+    if data.count(",") > MAX_COMMAS:
+        raise EventRefused(f"the frame has more than {MAX_COMMAS} commas", code="invalid_event")
     try:
         # Not json.loads: that lets pass what no event could repeat (NaN, half characters, nesting without end).
         event = from_json(data, allow_inf_nan=False)

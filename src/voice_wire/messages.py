@@ -7,7 +7,7 @@ Everything a caller of this package needs is exported here.
 from __future__ import annotations
 
 import types
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -183,6 +183,10 @@ RAW_CANCEL = "__CANCEL__"
 RAW_END = "__END__"
 
 Message = TypeVar("Message", bound=WireModel)
+MAX_COMMAS: Final = 50_000
+"""Of a client's frame. A long text costs next to nothing to read, but 4 MB of small values that are all wrong stopped
+the event loop, and with it all calls, for ten seconds and more."""
+_MOST_COMPLAINTS: Final = 5
 
 
 def parse_client_message(text: str) -> ClientMessage:
@@ -191,6 +195,8 @@ def parse_client_message(text: str) -> ClientMessage:
         return Cancel()
     if text == RAW_END:
         return End()
+    if text.count(",") > MAX_COMMAS:
+        raise ProtocolError("message_too_large", f"the message has more than {MAX_COMMAS} commas")
     return cast("ClientMessage", _parse(text, _CLIENT))
 
 
@@ -243,5 +249,5 @@ def _explain(error: ValidationError) -> str:
     """One line a field, without the values: they may be a caller's words or a token."""
     return "; ".join(
         f"{'.'.join(map(str, detail['loc'])) or 'message'}: {detail['msg']}"
-        for detail in error.errors(include_url=False)
+        for detail in error.errors(include_url=False)[:_MOST_COMPLAINTS]
     )

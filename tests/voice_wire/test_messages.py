@@ -144,6 +144,8 @@ BAD = [
     ('{"type": "auth", "protocol_version": 9}', "invalid_message", None),
     ('{"type": "set_mode", "mode": "fast"}', "invalid_message", None),
     ('{"type": "cancel", "request_id": "%s"}' % ("x" * 129), "invalid_message", None),
+    ('{"type": "llm_request", "messages": [%s{}]}' % ("{}," * 1000), "invalid_message", None),
+    ('{"type": "ping", "extra": [%s1]}' % ("1," * 50_001), "message_too_large", None),
 ]
 
 

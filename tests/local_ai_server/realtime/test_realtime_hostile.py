@@ -46,6 +46,12 @@ async def test_what_no_answer_could_repeat_is_refused(talk, frame):
         json.dumps(event, ensure_ascii=False).encode()
 
 
+async def test_a_frame_of_very_many_parts_is_not_read(talk):
+    wrong = ", ".join(["1"] * 50_002)
+    await talk.session.take(f'{{"type": "session.update", "session": {{"output_modalities": [{wrong}]}}}}')
+    assert [error["error"]["code"] for error in talk.client.of("error")] == ["invalid_event"]
+
+
 @pytest.mark.parametrize("call_id", [[1], {"a": 1}, 7, "x" * 513])
 @pytest.mark.parametrize("kind", ["function_call", "function_call_output"])
 async def test_the_id_of_a_call_is_a_short_text(talk, kind, call_id):
