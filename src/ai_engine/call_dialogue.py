@@ -123,12 +123,13 @@ class CallDialogue:
 
         All is given back, whatever one of the parts raises; that is raised then.
         """
+        semantic, self._semantic = self._semantic, None
+        self._on_state = self._finish = _nothing
         async with contextlib.AsyncExitStack() as steps:
             steps.push_async_callback(self._end_pump)
             steps.push_async_callback(self._provider.stop)
-            if self._semantic is not None:
-                steps.push_async_callback(self._semantic.close)
-            self._on_state = self._finish = _nothing
+            if semantic is not None:
+                steps.push_async_callback(semantic.close)
 
     # --- what the conversation decides --------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def test_a_transport_makes_the_clock_and_the_conversation_the_gate() -> None:
     gates = {module for module, tree in modules() if calls(tree, "Gate")}
     assert playouts
     assert all(re.fullmatch(r"ai_engine/media/\w+\.py", module) for module in playouts), playouts
-    assert gates == {"ai_engine/conversation/conversation.py"}
+    assert gates == {"ai_engine/conversation/parts.py"}
 
 
 def test_only_the_floor_asks_for_the_gates_policy() -> None:
