@@ -1,7 +1,7 @@
 """Who may use a backend now: a bounded queue by priority. Pure: requests in, grants out.
 
-Final work goes before live speech before speculation; within one priority, first come first served. At most one
-speculative job runs, and none is begun while anybody else waits.
+Final work goes before live speech before speculation before batches; within one priority, first come first served. At
+most one speculative job runs, and none is begun while another call waits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ class Ticket:
 class Admission:
     """`slots` requests run at once, up to `max_waiting` wait; while it is held, all wait."""
 
-    def __init__(self, *, slots: int, max_waiting: int) -> None:
+    def __init__(self, *, slots: int, max_waiting: int, reserved: int = 0) -> None:
+        """`reserved`: so many of the slots are not for batches."""
         self._slots = slots
+        self._batch_slots = slots - reserved
         self._max_waiting = max_waiting
         self._waiting: list[Ticket] = []
         self._running: set[Ticket] = set()
@@ -106,6 +108,7 @@ class Admission:
         return granted
 
     def _may_run(self, ticket: Ticket) -> bool:
-        return ticket.priority < Priority.SPECULATIVE or all(
-            running.priority < Priority.SPECULATIVE for running in self._running
-        )
+        running = [other.priority for other in self._running]
+        if ticket.priority == Priority.BATCH:
+            return running.count(Priority.BATCH) < self._batch_slots
+        return ticket.priority != Priority.SPECULATIVE or Priority.SPECULATIVE not in running

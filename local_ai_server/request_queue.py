@@ -48,10 +48,10 @@ class _Waiter:
 class RequestQueue:
     """`Admission` for tasks."""
 
-    def __init__(self, name: str, *, slots: int, max_waiting: int, held_s: float) -> None:
-        """`held_s`: how long a request may wait for a backend that is being loaded."""
+    def __init__(self, name: str, *, slots: int, max_waiting: int, held_s: float, reserved: int = 0) -> None:
+        """`held_s`: how long a request may wait for a backend that is being loaded. `reserved`: as in `Admission`."""
         self._name = name
-        self._admission = Admission(slots=slots, max_waiting=max_waiting)
+        self._admission = Admission(slots=slots, max_waiting=max_waiting, reserved=reserved)
         self._waiters: dict[Ticket, _Waiter] = {}
         self._held_s = held_s
         self._empty = asyncio.Event()

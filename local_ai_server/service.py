@@ -74,7 +74,11 @@ class Service:
         """Of its figures: two services may be of one kind."""
         self.decider: Service | None = None
         """Of an LLM: another one that decides about tools (`tool_model`)."""
-        self.queue = RequestQueue(backend.kind, slots=plan.concurrency, max_waiting=max_waiting, held_s=held_s)
+        # A long answer may take a minute; of speech all work is short.
+        reserved = plan.concurrency // 2 if backend.kind == "llm" else 0
+        self.queue = RequestQueue(
+            backend.kind, slots=plan.concurrency, max_waiting=max_waiting, held_s=held_s, reserved=reserved
+        )
         self.former_voices: frozenset[str] = frozenset()
         """Of TTS: voices of the services before it. Clients that name them have not heard of the switch yet."""
         self.prompts: OrderedDict[str, Any] = OrderedDict()

@@ -49,7 +49,7 @@ def chat_routes(
         llm = switchboard.service("llm")
         if not models.is_llm(body.model):
             return models.refuse()
-        answer = Answer(Asked.of(body), llm=llm, metrics=metrics)
+        answer = Answer(Asked.of(body), llm=llm, metrics=metrics, in_conversation=body.cache_key is not None)
         run = _Run(answer, sessions, body.cache_key, model_id(llm))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)

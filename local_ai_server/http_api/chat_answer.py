@@ -33,14 +33,15 @@ class ToolCall:
 class Answer:
     """One answer. What stands in it is complete once `pieces` has ended."""
 
-    def __init__(self, asked: Asked, *, llm: Service, metrics: ServerMetrics) -> None:
+    def __init__(self, asked: Asked, *, llm: Service, metrics: ServerMetrics, in_conversation: bool) -> None:
+        """`in_conversation`: the request names one; it goes as an answer in a call does, others give way to those."""
         self.finish_reason = "stop"
         self.dropped_messages = 0
         self.cut = False
         self._asked = asked
         self._llm = _Metered(llm)
         self._decider = _Metered(llm.deciding, account=self._llm)
-        self._place = Place(Priority.FINAL)
+        self._place = Place(Priority.FINAL if in_conversation else Priority.BATCH)
         self._metrics = metrics
         self._began = time.monotonic()
         self._first = True

@@ -20,6 +20,8 @@ class Priority(IntEnum):
     """Part of a caller's speech while it goes on."""
     SPECULATIVE = 2
     """Perhaps for nothing. At most one runs in a worker at a time."""
+    BATCH = 3
+    """For nobody in a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

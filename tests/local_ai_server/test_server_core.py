@@ -50,6 +50,17 @@ def test_one_speculation_at_a_time_until_it_is_adopted():
     assert queue.promote(first, FINAL) == [second]
 
 
+def test_work_that_nobody_waits_for_on_the_telephone_leaves_room_for_calls():
+    queue = Admission(slots=4, max_waiting=9, reserved=2)
+    first, _ = queue.enter(Priority.BATCH)
+    second, _ = queue.enter(Priority.BATCH)
+    third, granted = queue.enter(Priority.BATCH)
+    call, at_once = queue.enter(GUESS)
+    assert (first.granted, second.granted, granted, at_once) == (True, True, [], [call])
+    assert queue.leave(call) == []
+    assert queue.promote(third, FINAL) == [third]
+
+
 def test_a_full_queue_refuses_with_figures():
     queue = Admission(slots=1, max_waiting=1)
     queue.enter(FINAL)

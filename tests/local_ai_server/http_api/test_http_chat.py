@@ -271,6 +271,21 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_model_from_others(s
             await until(lambda: not llm.running)
 
 
+async def test_calls_need_not_wait_for_requests_that_name_no_conversation(services):
+    services.llm.held = True
+    async with talking(services.switchboard) as client:
+        nameless = [asyncio.create_task(ask(client)) for _ in range(3)]
+        llm = services.switchboard.service("llm")
+        await until(lambda: llm.waiting == 2)
+        named = asyncio.create_task(ask(client, prompt_cache_key="call 1"))
+        await until(lambda: llm.running == 2)
+        assert llm.waiting == 2
+        services.llm.held = False
+        for call in services.llm.calls:
+            call.release()
+        await asyncio.gather(named, *nameless)
+
+
 async def test_a_token_is_asked_for(services):
     async with talking(services.switchboard, key="wrong", LOCAL_WS_AUTH_TOKEN="right") as client:
         for asking in (client.models.list(), ask(client)):
