@@ -147,20 +147,19 @@ class Recorder:
         _log.info("recording_began", call_id=recording.call_id, file=recording.path.name)
 
     def _finish(self, recording: CallRecording, *, discard: bool) -> None:
-        writing = self._live.pop(recording, None)
+        writing = self._live.get(recording)
         if recording.path is None or (writing is None and not discard):
             return
-        try:
-            if discard:
-                recording.path.unlink(missing_ok=True)
-            elif writing is not None:
-                if self._sync_s:
-                    writing.file.sync()
-                recording.path = self._folder.end(recording.path)
-        finally:
-            if writing is not None:
-                writing.file.close()
+        if discard:
+            recording.path.unlink(missing_ok=True)
+        elif writing is not None:
+            if self._sync_s:
+                writing.file.sync()
+            recording.path = self._folder.end(recording.path)
+        self._live.pop(recording, None)  # not before: what fails above is ended by `_drop`
         seconds = round(writing.file.seconds, 2) if writing is not None else 0.0
+        if writing is not None:
+            writing.file.close()
         file = "" if discard else recording.path.name
         _log.info("recording_ended", call_id=recording.call_id, file=file, seconds=seconds, discarded=discard)
         recording.seconds = seconds

@@ -335,6 +335,23 @@ def test_the_disk_is_waited_for_as_often_as_asked(tmp_path, monkeypatch, sync_s,
     assert len(seen) == syncs
 
 
+def test_a_disk_that_says_only_at_the_end_that_it_is_full_keeps_what_there_is(tmp_path, monkeypatch):
+    def refuse(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rig = Rig(tmp_path)
+    rig.tick(5, times=175)
+    rig.recorder.work_off()
+    monkeypatch.setattr(WavFile, "sync", refuse)
+    rig.recording.end()
+    rig.recorder.work_off()
+    assert (rig.recording.state, rig.outcomes, rig.recorder.live) == ("dropped", ["disk"], 0)
+    assert (rig.files(), rig.recording.seconds) == ([rig.recording.path], 3.5)
+    assert rig.recording.path.suffix == ".wav"
+    caller, _ = rig.sides()
+    assert (caller == 5).all()
+
+
 def test_an_hour_leaves_memory_flat(tmp_path):
     """An hour of two callers. Memory of the tenth minute and of the last; nothing waits but the last second."""
     rig = Rig(tmp_path, format=MULAW_8K, sync_s=0.0)  # hundreds of waits for the disk would say nothing more
