@@ -30,6 +30,7 @@ from local_ai_server.connection import keep_alive
 from local_ai_server.cuda_matrix import check_at_start
 from local_ai_server.gpu import detect_gpu
 from local_ai_server.gpu_monitor import GpuMonitor
+from local_ai_server.half_open import bounded_http
 from local_ai_server.logs import configure_logs
 from local_ai_server.service import Service
 from local_ai_server.settings import Settings, SettingsError, read_settings
@@ -83,6 +84,7 @@ def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
+        http=bounded_http(),
         lifespan="off",
         log_config=None,
         access_log=False,
