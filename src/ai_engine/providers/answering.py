@@ -339,7 +339,7 @@ class Answering:
         guard = FactGuard(
             facts=[fact.answer for fact in facts],
             persona=[call.system_prompt, self._no_information],
-            caller=[message.content for message in history if message.role == "user"],
+            caller=[message.content for message in history if message.role in ("user", "system")],  # or its record
             question=question,
             strict=self._settings.small_model,
         )

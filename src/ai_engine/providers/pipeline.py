@@ -26,6 +26,7 @@ from ai_engine.providers.components.component import (
     ToolWanted,
     Transcript,
 )
+from ai_engine.providers.conversation_window import ConversationWindow, Summariser
 from ai_engine.providers.event_stream import EventStream, Validity
 from ai_engine.providers.hearing import Hearing
 from ai_engine.providers.provider import (
@@ -90,8 +91,13 @@ class PipelineProvider:
         llm: LanguageModel,
         tts: TextToSpeech,
         answering: Answering,
+        history_tokens: int = 0,
+        small_model: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`history_tokens`: how much of a prompt the conversation may take (`ConversationWindow`)."""
+        self._window = ConversationWindow(history_tokens)
+        self._summariser = Summariser(self._window, llm, small_model=small_model)
         self._stt = stt
         self._llm = llm
         self._tts = tts
@@ -254,9 +260,8 @@ class PipelineProvider:
             return
         if work.transcript.text:
             assert self._call is not None
-            work.answer = await self._answering.answer(
-                self._delivery(work), self._call, work.transcript.text, work.history
-            )
+            told = self._window.view(work.history)
+            work.answer = await self._answering.answer(self._delivery(work), self._call, work.transcript.text, told)
         self._emit(work, AgentAudioDone(work.turn, work.revision))
         work.answered = True
         if work.adopted:
@@ -371,7 +376,8 @@ class PipelineProvider:
             await self._answering.prepare(self._call)
             while primed != self._history:  # it may have grown meanwhile, and what is primed is its beginning
                 primed = self._history
-                prefix = self._answering.prompt_prefix(self._call, primed)
+                await self._summariser.make_room(primed)
+                prefix = self._answering.prompt_prefix(self._call, self._window.view(primed))
                 await (self._llm.warm(prefix, tools=self._call.tools) if self._call.tools else self._llm.warm(prefix))
         except (ComponentFailed, WorkerError) as failure:
             self._log.info("prompt cache not primed", reason=str(failure))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,10 @@ from spoken_forms.spoken_form import spoken_form
 from voice_wire.audio import AudioFormat
 from voice_wire.messages import Sampling
 
+_SMALL_WINDOW_TOKENS: Final = 300
+"""The embedded model has 768 tokens a session, of which a persona, its examples and facts take about half."""
+_WINDOW_TOKENS: Final = 3000
+
 
 class AnswerOptions(BaseModel):
     """How a pipeline answers, whatever it is made of."""
@@ -43,6 +47,15 @@ class AnswerOptions(BaseModel):
     """A generated answer ends before the phrase that would make it longer."""
     first_phrase_words: int = Field(default=5, ge=1, le=30)
     """The first phrase is spoken when it has this many words."""
+    history_tokens: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Of the prompt, for what was said so far; beyond it older turns are told in few words. Absent: 300 for a small
+    model, else 3000. 0: any length."""
+
+    @property
+    def window_tokens(self) -> int:
+        if self.history_tokens is not None:
+            return self.history_tokens
+        return _SMALL_WINDOW_TOKENS if self.small_model else _WINDOW_TOKENS
 
     def settings(self) -> AnsweringSettings:
         return AnsweringSettings(
@@ -93,7 +106,15 @@ class PipelineFactory:
             tool_chooser=self._services.tool_chooser(call.context, context),
             language=call.language,
         )
-        return PipelineProvider(stt=stt, llm=llm, tts=tts, answering=answering, clock=self._services.clock)
+        return PipelineProvider(
+            stt=stt,
+            llm=llm,
+            tts=tts,
+            answering=answering,
+            history_tokens=self._options.window_tokens,
+            small_model=self._options.small_model,
+            clock=self._services.clock,
+        )
 
     def _components(self, scope: CallScope) -> tuple[SpeechToText, LanguageModel, TextToSpeech]:
         return self._stt.make(scope), self._llm.make(scope), self._tts.make(scope)
