@@ -20,6 +20,7 @@ SHORT = [
     pytest.param("server_overhead", ["--short"], "server_overhead", marks=pytest.mark.models),
     pytest.param("hot_switch", ["--short"], "hot_switch", marks=pytest.mark.models),
     pytest.param("many_sessions", ["--short"], "many_sessions", marks=pytest.mark.models),
+    pytest.param("long_call", ["--short"], "long_call", marks=pytest.mark.models),
     pytest.param("tool_decisions", ["--short"], "tool_decisions", marks=pytest.mark.models),
     pytest.param("turn_stages", ["--short"], "turn_stages", marks=pytest.mark.models),
     pytest.param("echo_map", ["--short"], "echo_map", marks=pytest.mark.models),
