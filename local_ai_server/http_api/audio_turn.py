@@ -77,7 +77,7 @@ class TurnOut(BaseModel):
 def audio_turn(settings: Settings, turns: SpokenTurns, metrics: ServerMetrics, changes: ModelChanges) -> APIRouter:
     """The route."""
     router = APIRouter(tags=["speech"])
-    recordings = Recordings(max_s=settings.max_utterance_s)
+    recordings = Recordings(max_s=settings.max_utterance_s, setting="LOCAL_MAX_UTTERANCE")
 
     async def answer(asked: TurnFields, file: Any) -> TurnOut:
         pcm = await _samples(asked, file, recordings, settings.max_utterance_s)

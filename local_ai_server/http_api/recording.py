@@ -65,8 +65,10 @@ class Recording:
 class Recordings:
     """Reads what clients send, few at a time, up to a length."""
 
-    def __init__(self, *, max_s: float) -> None:
+    def __init__(self, *, max_s: float, setting: str = "LOCAL_HTTP_MAX_AUDIO") -> None:
+        """`setting`: where `max_s` comes from, for errors."""
         self._max_s = max_s
+        self._setting = setting
         self._max_samples = round(max_s * RATE_HZ)
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -135,7 +137,7 @@ class Recordings:
     def _too_long(self) -> ServeError:
         return ServeError(
             "message_too_large",
-            f"the recording is longer than {self._max_s:g} s (LOCAL_HTTP_MAX_AUDIO); send it in parts",
+            f"the recording is longer than {self._max_s:g} s ({self._setting}); send it in parts",
         )
 
 

@@ -148,6 +148,7 @@ async def test_idle_conversations_and_the_oldest_beyond_the_limit_are_forgotten(
         ({"audio": "AAAA", "encoding": "linear16"}, 400, "half a sample"),
         ({"audio": "AAAAAAAA", "voice": "nobody", "encoding": "linear16"}, 400, "nobody"),
         ({"audio": base64.b64encode(quiet(21)).decode(), "encoding": "linear16"}, 413, "LOCAL_MAX_UTTERANCE"),
+        ({"audio": base64.b64encode(wav(bytes(32_000 * 21))).decode()}, 413, "LOCAL_MAX_UTTERANCE"),
         ({"audio": base64.b64encode(b"no sound at all").decode()}, 400, ""),
     ],
 )
