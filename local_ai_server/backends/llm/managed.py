@@ -10,7 +10,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -234,37 +234,31 @@ def _look(engine: EngineProgram, options: BackendOptions | None) -> str | None:
     return None if getattr(options, "server_path", None) is not None else _missing(engine)
 
 
-LLAMA_SERVER_BACKEND: Final[Backend] = Backend(
-    kind="llm",
-    name="llama_server",
-    model=_MODEL,
-    options=LlamaServerOptions,
-    plan=_llama_server,
-    modules=("httpx",),
-    extra="server",
-    default_model="SmolLM2-135M-Instruct-Q8_0",
-    canary=CANARY,
-    check_options=lambda options: _look(LLAMA_SERVER, options),
+def _backend(
+    name: str,
+    engine: EngineProgram,
+    options: type[BackendOptions],
+    plan: Callable[[Any, Machine], Plan],
+    *,
+    default_model: str | None = None,
+) -> Backend:
+    """One engine that is started and watched."""
+    return Backend(
+        kind="llm",
+        name=name,
+        model=_MODEL,
+        options=options,
+        plan=plan,
+        modules=("httpx",),
+        extra="server",
+        default_model=default_model,
+        canary=CANARY,
+        check_options=lambda options: _look(engine, options),
+    )
+
+
+LLAMA_SERVER_BACKEND: Final[Backend] = _backend(
+    "llama_server", LLAMA_SERVER, LlamaServerOptions, _llama_server, default_model="SmolLM2-135M-Instruct-Q8_0"
 )
-VLLM_BACKEND: Final[Backend] = Backend(
-    kind="llm",
-    name="vllm_serve",
-    model=_MODEL,
-    options=VllmServeOptions,
-    plan=_vllm_serve,
-    modules=("httpx",),
-    extra="server",
-    canary=CANARY,
-    check_options=lambda options: _look(VLLM, options),
-)
-TRTLLM_BACKEND: Final[Backend] = Backend(
-    kind="llm",
-    name="trtllm_serve",
-    model=_MODEL,
-    options=TrtllmServeOptions,
-    plan=_trtllm_serve,
-    modules=("httpx",),
-    extra="server",
-    canary=CANARY,
-    check_options=lambda options: _look(TRTLLM, options),
-)
+VLLM_BACKEND: Final[Backend] = _backend("vllm_serve", VLLM, VllmServeOptions, _vllm_serve)
+TRTLLM_BACKEND: Final[Backend] = _backend("trtllm_serve", TRTLLM, TrtllmServeOptions, _trtllm_serve)
