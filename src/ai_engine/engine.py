@@ -27,6 +27,7 @@ from ai_engine.call_report import CallReport
 from ai_engine.call_services import CallServices, Outcome
 from ai_engine.config_file import ConfigError
 from ai_engine.contexts import load_contexts
+from ai_engine.conversation.embedding import EmbedderUnavailable
 from ai_engine.conversation.embedding_worker import EmbeddingWorker
 from ai_engine.conversation.rendered import RenderedSpeech
 from ai_engine.conversation.semantic_end_of_turn import SmartTurnWorker
@@ -218,11 +219,18 @@ class Engine:
 
     async def _start_embedder(self, owned: AsyncExitStack) -> EmbeddingWorker | None:
         known_by_heart = any(context.known_answers.pairs for context in self._contexts.values())
-        if not known_by_heart and not any(tool.said for tool in self._settings.tools.values()):
+        tools = [tool for context in self._contexts.values() for tool in self._toolbox.allowed(context.tools)]
+        if not known_by_heart and not any(tool.spec.said for tool in tools):
             return None
         embedder = EmbeddingWorker()
         owned.push_async_callback(embedder.stop)
-        await embedder.start()
+        try:
+            await embedder.start()
+        except EmbedderUnavailable as error:
+            if known_by_heart:
+                raise
+            log.warning("tools_not_chosen_by_words", reason=str(error))  # the language model chooses
+            return None
         return embedder
 
     async def _start_turn_ending(self, owned: AsyncExitStack) -> SmartTurnWorker | None:

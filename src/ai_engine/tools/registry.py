@@ -65,6 +65,10 @@ TOOLS: Final[dict[str, ToolFactory]] = {
 }
 
 
+READY: Final = ("hang_up", "leave_message")
+"""Kinds that need no options: a context may list them without an entry in the configuration."""
+
+
 class Named(Protocol):
     """One entry of the configuration's `tools:`."""
 
@@ -84,6 +88,19 @@ class Named(Protocol):
     def not_said(self) -> tuple[str, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """The entry of a kind that needs none."""
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    description: str | None = None
+    filler: str = ""
+    timeout_s: float | None = None
+    said: tuple[str, ...] = ()
+    not_said: tuple[str, ...] = ()
+
+
 class Toolbox:
     """All tools of the configuration: made at the engine's start, shared by all calls."""
 
@@ -91,9 +108,9 @@ class Toolbox:
         self, entries: Mapping[str, Named], services: ToolServices, kinds: Mapping[str, ToolFactory] = TOOLS
     ) -> None:
         """Raises `ConfigError`."""
-        self._entries = dict(entries)
+        self._entries: dict[str, Named] = {**{kind: _Ready(kind) for kind in READY if kind in kinds}, **entries}
         self._made: dict[str, Tool | ToolSource] = {}
-        for name, entry in entries.items():
+        for name, entry in self._entries.items():
             made = choose(kinds, entry.kind, f"tools.{name}")(name, entry.options, services)
             if not isinstance(made, ToolSource):
                 _check(made.spec, f"tools.{name}")

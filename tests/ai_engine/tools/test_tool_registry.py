@@ -111,3 +111,16 @@ def test_what_cannot_work_is_said_at_the_start(entry, says):
 
 def test_every_kind_has_a_name_that_can_be_written_in_yaml():
     assert all(kind.isidentifier() for kind in TOOLS)
+
+
+def test_kinds_that_need_no_options_need_no_entry_either():
+    toolbox = Toolbox({}, ToolServices())
+    assert toolbox.knows("leave_message")
+    assert [tool.spec.name for tool in toolbox.allowed(["hang_up", "leave_message"])] == ["hang_up", "leave_message"]
+    assert toolbox.allowed([]) == ()
+
+
+def test_an_entry_goes_before_the_kind_of_its_name():
+    toolbox = Toolbox({"hang_up": ToolSettings(kind="hang_up", description="Ends it all.")}, ToolServices())
+    (tool,) = toolbox.allowed(["hang_up"])
+    assert tool.spec.description == "Ends it all."
