@@ -77,6 +77,7 @@ async def test_the_network_judges_streams_side_by_side_and_its_thread_ends():
         weights = find_model("silero_vad")
     except ModelMissing as missing:
         pytest.skip(str(missing))
+    threads_before = set(threading.enumerate())
     judges = SpeechJudges(weights)
     first, second = await judges.open(RATE_HZ), await judges.open(8000)
     noise, silence = await asyncio.gather(first.judge(LOUD), second.judge(np.zeros(8000, np.int16)))
@@ -89,4 +90,4 @@ async def test_the_network_judges_streams_side_by_side_and_its_thread_ends():
         judge.close()
     judges.close()
     judges.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "speech-detector"]
+    assert not [thread for thread in set(threading.enumerate()) - threads_before if thread.name == "speech-detector"]
