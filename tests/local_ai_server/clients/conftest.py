@@ -39,8 +39,9 @@ async def start_client():
 
     async def start(module, *arguments, stdin=asyncio.subprocess.PIPE):
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", module, *arguments),
+            # Tests that run in the background ignore Ctrl-C, and what they start would do so, too.
+            *("env", "--default-signal=INT"),
+            *(sys.executable, "-m", module, *arguments),
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
