@@ -180,7 +180,8 @@ async def local_model(changes: Mapping[str, str]) -> AsyncIterator[LanguageModel
     settings = read_settings(Path("no.env"), named)
     switchboard = Switchboard.from_settings(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = HttpServer(uvicorn_config(build_app(settings, switchboard), settings))
+    app = build_app(settings, switchboard)
+    server = HttpServer(uvicorn_config(app, settings))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     calls_socket = LocalSocket(
         LocalSocketSettings(url=f"ws://127.0.0.1:{listener.getsockname()[1]}/", answer_timeout_s=120),
@@ -193,7 +194,10 @@ async def local_model(changes: Mapping[str, str]) -> AsyncIterator[LanguageModel
         await calls_socket.close()
         server.should_exit = True
         await serving
+        await app.state.chat_sessions.close()
         await switchboard.stop()
+        await app.state.model_changes.close()
+        app.state.judges.close()
 
 
 @asynccontextmanager

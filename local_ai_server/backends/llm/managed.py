@@ -58,6 +58,17 @@ def _llama_server(options: LlamaServerOptions, machine: Machine) -> Plan:
     )
 
 
+def _on_gpu(options: VllmServeOptions | TrtllmServeOptions, machine: Machine) -> dict[str, Any]:
+    """Settings that both engines have."""
+    return {
+        "batch_tokens": options.batch_tokens,
+        "memory_fraction": options.memory_fraction or machine.memory_share,
+        "kv_cache_dtype": options.kv_cache_dtype,
+        "attention": options.attention,
+        "eager": options.eager,
+    }
+
+
 def _vllm_serve(options: VllmServeOptions, machine: Machine) -> Plan:
     if options.hub_model is not None and options.model_path is None:
         path, quantisation = None, None
@@ -71,11 +82,7 @@ def _vllm_serve(options: VllmServeOptions, machine: Machine) -> Plan:
     settings = {
         "context_tokens": options.context_tokens,
         "parallel": options.parallel,
-        "batch_tokens": options.batch_tokens,
-        "memory_fraction": options.memory_fraction or machine.memory_share,
-        "kv_cache_dtype": options.kv_cache_dtype,
-        "attention": options.attention,
-        "eager": options.eager,
+        **_on_gpu(options, machine),
     }
     return _plan(
         VLLM,
@@ -106,11 +113,7 @@ def _trtllm_serve(options: TrtllmServeOptions, machine: Machine) -> Plan:
         "engine_kind": "tensorrt" if built else "pytorch",
         "context_tokens": context_tokens,
         "parallel": parallel,
-        "batch_tokens": options.batch_tokens,
-        "memory_fraction": options.memory_fraction or machine.memory_share,
-        "kv_cache_dtype": options.kv_cache_dtype,
-        "attention": options.attention,
-        "eager": options.eager,
+        **_on_gpu(options, machine),
     }
     return _plan(
         TRTLLM,

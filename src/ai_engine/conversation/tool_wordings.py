@@ -18,7 +18,7 @@ from ai_engine.conversation.embedding import Vectors
 from ai_engine.conversation.small_talk import SMALL_TALK
 
 ACCEPT_SIMILARITY: Final = 0.4
-"""Chosen by benchmarks/tool_choice.py: 0.45 misses two more in 37, 0.3 calls up to three more of 30 not meant."""
+"""Chosen on the utterances of benchmarks/tool_choice.py: 0.45 misses two more, 0.3 calls some that were not meant."""
 _MARGIN: Final = 0.03
 """So far ahead of the next tool, at least; of remarks that want none it need only not be behind."""
 _MOST_WORDS: Final = 24

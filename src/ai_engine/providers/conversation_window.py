@@ -43,7 +43,7 @@ _TELLING: Final = re.compile(
 
 
 def tokens_of(messages: Sequence[Message]) -> int:
-    """About so many; models count differently by a quarter."""
+    """About so many, by the length of the text: each model counts in its own way."""
     return sum(_TOKENS_A_MESSAGE + len(message.content) // _CHARACTERS_A_TOKEN for message in messages)
 
 
